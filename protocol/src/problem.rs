@@ -1,0 +1,137 @@
+//! What went wrong, told the same way in API, program, page and log: a stable code, the cause in
+//! one sentence, and the next step.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The stable codes. A code, once published, keeps its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    /// No agent host is registered for the instance.
+    InstanceNotOnline,
+    /// The caller has no access to the instance, or there is none of that name: the same answer.
+    InstanceUnknown,
+    /// The session token or the session itself has expired.
+    SessionExpired,
+    /// The session was idle for longer than its policy allows.
+    SessionIdle,
+    /// Somebody with the right to do so ended the session.
+    SessionEnded,
+    /// The connect ticket was used before.
+    TicketUsed,
+    /// The connect ticket is older than its 60 s.
+    TicketExpired,
+    /// The token is malformed, forged, or meant for somebody else.
+    TokenInvalid,
+    /// The credential was refused.
+    AccessDenied,
+    /// No relay of the region can be offered.
+    RegionUnavailable,
+    /// No direct path and no relay path was found.
+    NoPath,
+    /// The agent host lost its display.
+    DisplayLost,
+    /// The other side speaks another version of the protocol.
+    ProtocolVersion,
+    /// A message was not understood, or came at the wrong time.
+    BadMessage,
+    /// A message was larger than its bound.
+    MessageTooLarge,
+    /// Too many of something; try again later.
+    TooMany,
+    /// The service is shutting down or restarting.
+    ServiceRestarting,
+    /// The service failed; its log says why.
+    Internal,
+}
+
+impl Code {
+    /// The code as it is written everywhere: `INSTANCE_NOT_ONLINE`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InstanceNotOnline => "INSTANCE_NOT_ONLINE",
+            Self::InstanceUnknown => "INSTANCE_UNKNOWN",
+            Self::SessionExpired => "SESSION_EXPIRED",
+            Self::SessionIdle => "SESSION_IDLE",
+            Self::SessionEnded => "SESSION_ENDED",
+            Self::TicketUsed => "TICKET_USED",
+            Self::TicketExpired => "TICKET_EXPIRED",
+            Self::TokenInvalid => "TOKEN_INVALID",
+            Self::AccessDenied => "ACCESS_DENIED",
+            Self::RegionUnavailable => "REGION_UNAVAILABLE",
+            Self::NoPath => "NO_PATH",
+            Self::DisplayLost => "DISPLAY_LOST",
+            Self::ProtocolVersion => "PROTOCOL_VERSION",
+            Self::BadMessage => "BAD_MESSAGE",
+            Self::MessageTooLarge => "MESSAGE_TOO_LARGE",
+            Self::TooMany => "TOO_MANY",
+            Self::ServiceRestarting => "SERVICE_RESTARTING",
+            Self::Internal => "INTERNAL",
+        }
+    }
+
+    /// The HTTP status that goes with the code.
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::InstanceNotOnline => 409,
+            Self::InstanceUnknown => 404,
+            Self::SessionExpired | Self::SessionIdle | Self::SessionEnded => 410,
+            Self::TicketUsed | Self::TicketExpired => 409,
+            Self::TokenInvalid | Self::AccessDenied => 401,
+            Self::RegionUnavailable | Self::ServiceRestarting => 503,
+            Self::NoPath | Self::DisplayLost => 502,
+            Self::ProtocolVersion => 426,
+            Self::BadMessage => 400,
+            Self::MessageTooLarge => 413,
+            Self::TooMany => 429,
+            Self::Internal => 500,
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A code with its cause and next step, as it crosses every interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{code}: {cause} {next_step}")]
+pub struct Problem {
+    pub code: Code,
+    /// One sentence: what happened.
+    pub cause: String,
+    /// One sentence: what to do now.
+    pub next_step: String,
+}
+
+impl Problem {
+    pub fn new(code: Code, cause: impl Into<String>, next_step: impl Into<String>) -> Self {
+        Self {
+            code,
+            cause: cause.into(),
+            next_step: next_step.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_form_of_a_code_is_the_written_form() {
+        for code in [
+            Code::InstanceNotOnline,
+            Code::TicketUsed,
+            Code::NoPath,
+            Code::Internal,
+        ] {
+            let json = serde_json::to_string(&code).unwrap();
+            assert_eq!(json, format!("\"{}\"", code.as_str()));
+        }
+    }
+}
