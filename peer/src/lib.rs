@@ -1,1 +1,27 @@
-//! peer
+//! One WebRTC endpoint, shared by the agent host (answers, sends video) and the viewer (offers,
+//! receives video).
+//!
+//! [`Peer`] is the machine: str0m and the TURN clients behind one set of verbs. It owns no socket
+//! and no clock, so two of them and a relay run in one thread with a virtual clock. [`io`] is the
+//! shell that runs one `Peer` on real sockets.
+//!
+//! Invariant: str0m wants to be drained to its timeout after every mutation. Every public verb of
+//! [`Peer`] does that before it returns, so no caller can forget. Nothing outside this crate names
+//! str0m.
+
+pub mod config;
+pub mod event;
+pub mod peer;
+
+#[cfg(feature = "io")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell owns the clock and the tasks"
+)]
+pub mod io;
+
+pub use config::{BitrateRange, Certificate, Config, RelayServer, RelayTransport, Side};
+pub use event::{
+    Channel, CloseReason, Event, IceState, Path, PathEnd, PathKind, Stats, VideoFrame,
+};
+pub use peer::{NegotiationError, OutgoingFrame, Peer, SendError, StreamId, Transmit, Via};
