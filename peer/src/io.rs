@@ -1,4 +1,4 @@
-//! The shell: one [`Peer`](crate::Peer) on real sockets.
+//! The shell: one [`Peer`] on real sockets.
 //!
 //! A session has one OS thread that waits for packets and timers, and a [`Handle`] whose verbs run
 //! on the caller's thread under the session's lock: `send_video` packetises, encrypts and hands the
@@ -6,13 +6,28 @@
 //! wire. The thread takes over for what the pacer held back. Events come out of a bounded queue,
 //! from the thread only.
 
+mod resolve;
+mod session;
+mod socket;
+mod stream;
+#[expect(
+    unsafe_code,
+    reason = "system calls the standard library does not have"
+)]
+mod sys;
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use protocol::signal::{Candidate, IceServer, PathMode};
 
 use crate::config::{BitrateRange, Side};
-use crate::event::{Channel, Event};
-use crate::peer::{NegotiationError, OutgoingFrame, SendError};
+use crate::event::{Channel, Event, Path};
+use crate::peer::{NegotiationError, OutgoingFrame, Peer, SendError, VideoBacklog};
+use session::Shared;
 
 /// What a session needs; names in `ice_servers` are resolved here.
 #[derive(Clone, Debug)]
@@ -31,13 +46,29 @@ pub struct SessionConfig {
 pub const EVENTS_QUEUED_MAX: usize = 256;
 
 /// Controls a session. Clones share it; the last one dropped closes it.
-#[derive(Clone, Debug)]
-pub struct Handle {}
+#[derive(Clone)]
+pub struct Handle(Arc<Owner>);
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+/// Closes the session when the last handle goes.
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.with(|peer, now| peer.close(now));
+        self.0.wake();
+    }
+}
 
 /// The events of a session, in order, from async code or from a thread.
 ///
 /// When the consumer is slow: events wait in the queue ([`EVENTS_QUEUED_MAX`]), then in the core
-/// ([`Peer::EVENTS_MAX`](crate::Peer::EVENTS_MAX)), whose rule says what happens then.
+/// ([`Peer::EVENTS_MAX`]), whose rule says what happens then.
 #[derive(Debug)]
 pub struct Events(tokio::sync::mpsc::Receiver<Event>);
 
@@ -64,41 +95,44 @@ impl Events {
 ///
 /// No address could be bound, or the system has no thread left.
 pub fn start(config: SessionConfig) -> anyhow::Result<(Handle, Events)> {
-    anyhow::bail!("no session for {}", config.name)
+    let (sender, receiver) = tokio::sync::mpsc::channel(EVENTS_QUEUED_MAX);
+    let shared = session::start(config, sender)?;
+    Ok((Handle(Arc::new(Owner(shared))), Events(receiver)))
 }
 
 impl Handle {
-    /// See [`Peer::create_offer`](crate::Peer::create_offer).
+    /// See [`Peer::create_offer`].
     ///
     /// # Errors
     ///
     /// [`NegotiationError`].
     pub fn create_offer(&self) -> Result<String, NegotiationError> {
-        Err(NegotiationError::Closed)
+        self.with(|peer, now| peer.create_offer(now))
+            .unwrap_or(Err(NegotiationError::Closed))
     }
 
-    /// See [`Peer::handle_offer`](crate::Peer::handle_offer).
+    /// See [`Peer::handle_offer`].
     ///
     /// # Errors
     ///
     /// [`NegotiationError`].
     pub fn handle_offer(&self, sdp: &str) -> Result<String, NegotiationError> {
-        let _ = sdp;
-        Err(NegotiationError::Closed)
+        self.with(|peer, now| peer.handle_offer(sdp, now))
+            .unwrap_or(Err(NegotiationError::Closed))
     }
 
-    /// See [`Peer::handle_answer`](crate::Peer::handle_answer).
+    /// See [`Peer::handle_answer`].
     ///
     /// # Errors
     ///
     /// [`NegotiationError`].
     pub fn handle_answer(&self, sdp: &str) -> Result<(), NegotiationError> {
-        let _ = sdp;
-        Err(NegotiationError::Closed)
+        self.with(|peer, now| peer.handle_answer(sdp, now))
+            .unwrap_or(Err(NegotiationError::Closed))
     }
 
     pub fn handle_candidate(&self, candidate: &Candidate) {
-        let _ = candidate;
+        self.with(|peer, now| peer.handle_candidate(candidate, now));
     }
 
     /// Sends the frame; returns when its first burst is with the kernel (tens of µs).
@@ -107,29 +141,55 @@ impl Handle {
     ///
     /// [`SendError`].
     pub fn send_video(&self, frame: OutgoingFrame) -> Result<(), SendError> {
-        let _ = frame;
-        Err(SendError::NotConnected)
+        self.with(|peer, now| peer.send_video(frame, now))
+            .unwrap_or(Err(SendError::NotConnected))
+    }
+
+    /// How much video waits in the pacer: skip a frame rather than let it grow.
+    pub fn video_backlog(&self) -> VideoBacklog {
+        self.with(Peer::video_backlog).unwrap_or_default()
     }
 
     /// # Errors
     ///
     /// [`SendError`].
     pub fn send_message(&self, channel: Channel, bytes: &[u8]) -> Result<(), SendError> {
-        let _ = (channel, bytes);
-        Err(SendError::NotConnected)
+        self.with(|peer, now| peer.send_message(channel, bytes, now))
+            .unwrap_or(Err(SendError::NotConnected))
     }
 
-    pub fn request_key_frame(&self) {}
+    pub fn request_key_frame(&self) {
+        self.with(Peer::request_key_frame);
+    }
 
     pub fn set_bitrate(&self, range: BitrateRange) {
-        let _ = range;
+        self.with(|peer, now| peer.set_bitrate(range, now));
     }
 
-    /// New relays or credentials, after a refresh or when a relay drains.
+    /// The path packets take now.
+    pub fn path(&self) -> Option<Path> {
+        self.with(|peer, _| peer.path()).flatten()
+    }
+
+    /// New relays or credentials, after a refresh or when a relay drains. Names are resolved on a
+    /// thread of their own.
     pub fn set_ice_servers(&self, ice_servers: &[IceServer]) {
-        let _ = ice_servers;
+        session::set_ice_servers(&self.0.0, ice_servers.to_vec());
     }
 
     /// Says good-bye; `Closed` follows.
-    pub fn close(&self) {}
+    pub fn close(&self) {
+        self.with(|peer, now| peer.close(now));
+    }
+
+    fn with<R>(&self, verb: impl FnOnce(&mut Peer, Instant) -> R) -> Option<R> {
+        self.0.0.with(verb)
+    }
+}
+
+/// A seed for what need not be secret but must differ: the clock and a counter's address.
+fn seed() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let nanos = since.map_or(0, |since| since.as_nanos());
+    (nanos as u64) ^ u64::from(rand::random::<u32>()).rotate_left(32)
 }

@@ -11,7 +11,19 @@
 
 pub mod config;
 pub mod event;
+pub mod ice_url;
 pub mod peer;
+pub mod turn_client;
+
+mod candidates;
+mod channels;
+mod engine;
+mod negotiation;
+mod path;
+mod relays;
+mod sdp;
+mod stats;
+mod video;
 
 #[cfg(feature = "io")]
 #[expect(
@@ -24,4 +36,7 @@ pub use config::{BitrateRange, Certificate, Config, RelayServer, RelayTransport,
 pub use event::{
     Channel, CloseReason, Event, IceState, Path, PathEnd, PathKind, Stats, VideoFrame,
 };
-pub use peer::{NegotiationError, OutgoingFrame, Peer, SendError, StreamId, Transmit, Via};
+pub use peer::{
+    NegotiationError, OutgoingFrame, Peer, SendError, StreamId, StreamRequest, Transmit, Via,
+    VideoBacklog,
+};

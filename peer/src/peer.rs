@@ -1,20 +1,65 @@
 //! The endpoint as a machine: str0m and TURN clients behind one set of verbs.
+//!
+//! Every verb mutates once and then drains str0m until it wants to wait, which is the contract str0m
+//! is built on. What it wants to send goes straight to a socket's queue or, if it leaves from a
+//! relayed address, through that relay.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::signal::Candidate;
+use protocol::control::MESSAGE_LEN_MAX;
+use protocol::signal::PathMode;
+use str0m::bwe::BweKind;
+use str0m::net::{Protocol, Receive};
+use str0m::{IceConnectionState, Input, Output, Rtc};
 
-use crate::config::{BitrateRange, Config, RelayServer};
-use crate::event::{Channel, Event};
+use crate::candidates::RemoteCandidates;
+use crate::channels::Channels;
+use crate::config::{BitrateRange, Config, RelayServer, RelayTransport, Side};
+use crate::engine;
+use crate::event::{Channel, CloseReason, Event, IceState, Path, PathEnd, PathKind};
+use crate::negotiation::Negotiation;
+use crate::path::{Change, Liveness, Selected};
+use crate::relays::{RelayEvent, Relays};
+use crate::stats::Collector;
+use crate::video::Video;
+
+/// Turns of str0m in one drain; one turn sends one paced packet. When used up, the next turn comes
+/// a millisecond later.
+const DRAIN_TURNS_MAX: usize = 8192;
+/// While candidates are new, a check goes out this often (RFC 8445 §14.2: not more often than 5 ms).
+const CHECK_PACE: Duration = Duration::from_millis(5);
+/// So long after the last new candidate.
+const CHECK_HURRY: Duration = Duration::from_secs(3);
+/// Frames waiting for a slow consumer. More would be latency; when full, frames are dropped until
+/// the next key frame.
+const VIDEO_EVENTS_MAX: usize = 64;
 
 /// One WebRTC endpoint. See the crate's front page for the rule it keeps.
 pub struct Peer {
-    config: Config,
-    events: VecDeque<Event>,
+    pub(crate) side: Side,
+    pub(crate) mode: PathMode,
+    pub(crate) rtc: Rtc,
+    pub(crate) negotiation: Negotiation,
+    pub(crate) remote: RemoteCandidates,
+    pub(crate) relays: Relays,
+    pub(crate) video: Video,
+    pub(crate) events: VecDeque<Event>,
+    channels: Channels,
+    bitrate: BitrateRange,
+    liveness: Liveness,
+    collector: Collector,
+    selected: Option<Selected>,
+    ice: IceState,
+    connected: bool,
+    closed: bool,
+    engine_timeout: Option<Instant>,
+    hurry_until: Option<Instant>,
     transmits: VecDeque<Transmit>,
+    videos_queued: usize,
+    datagrams_ignored: u64,
 }
 
 /// A coded frame on its way out (host).
@@ -29,6 +74,14 @@ pub struct OutgoingFrame {
     pub captured_unix: Duration,
 }
 
+/// What waits in the pacer: skip a frame rather than let it grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VideoBacklog {
+    /// Age of the oldest packet that waits.
+    pub oldest: Duration,
+    pub bytes: usize,
+}
+
 /// Where bytes leave from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Via {
@@ -41,6 +94,22 @@ pub enum Via {
 /// Names a stream between core and shell; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u32);
+
+/// What the shell must do with a stream to a relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamRequest {
+    /// Connect, for `Tls` with a certificate check against `name`; then
+    /// [`Peer::handle_stream_open`] or [`Peer::handle_stream_closed`].
+    Open {
+        id: StreamId,
+        transport: RelayTransport,
+        server: SocketAddr,
+        name: String,
+    },
+    Close {
+        id: StreamId,
+    },
+}
 
 /// Bytes to send now. In a stream they are one framed TURN message.
 #[derive(Debug)]
@@ -83,57 +152,58 @@ pub enum SendError {
 }
 
 impl Peer {
-    /// Events kept for an owner that does not take them. When full: video frames are dropped and
-    /// a key frame is asked for; if that does not help the peer closes with `Backlog`.
+    /// Events kept for an owner that does not take them. When full the peer closes with `Backlog`;
+    /// video frames are dropped long before.
     pub const EVENTS_MAX: usize = 1024;
     /// Bytes of messages kept per channel while SCTP has no room. When full: [`SendError::Full`];
-    /// on the pointer channel the oldest message makes room, for the newest says it all.
+    /// on the pointer channel the newest message replaces what waits, for it says it all.
     pub const QUEUE_BYTES_MAX: usize = 1024 * 1024;
 
-    pub fn new(config: Config, now: Instant) -> Self {
-        let _ = now;
-        Self {
-            config,
-            events: VecDeque::new(),
-            transmits: VecDeque::new(),
+    pub fn new(mut config: Config, now: Instant) -> Self {
+        if config.path_mode == PathMode::Direct {
+            config.relays.clear();
         }
+        let mut peer = Self {
+            side: config.side,
+            mode: config.path_mode,
+            rtc: engine::build(&config, now),
+            negotiation: Negotiation::default(),
+            remote: RemoteCandidates::new(config.path_mode),
+            relays: Relays::new(&config, now),
+            video: Video::new(config.bitrate.start_bps, now),
+            events: VecDeque::new(),
+            channels: Channels::default(),
+            bitrate: config.bitrate,
+            liveness: Liveness::default(),
+            collector: Collector::default(),
+            selected: None,
+            ice: IceState::New,
+            connected: false,
+            closed: false,
+            engine_timeout: Some(now),
+            hurry_until: None,
+            transmits: VecDeque::new(),
+            videos_queued: 0,
+            datagrams_ignored: 0,
+        };
+        if config.side == Side::Host {
+            engine::set_bitrate(&mut peer.rtc, config.bitrate);
+        }
+        peer.drain(now);
+        peer.add_host_candidates(&config, now);
+        peer
     }
 
-    /// The first offer, or an ICE restart once the session stands; both as SDP (viewer).
-    ///
-    /// # Errors
-    ///
-    /// [`NegotiationError::WrongSide`] on a host.
-    pub fn create_offer(&mut self, now: Instant) -> Result<String, NegotiationError> {
-        let _ = now;
-        Err(NegotiationError::Closed)
-    }
-
-    /// An offer came; the result is the answer. A later offer restarts ICE if it says so; media
-    /// goes on over the old path until the new one is found (host).
-    ///
-    /// # Errors
-    ///
-    /// [`NegotiationError`]; the session goes on as it was.
-    pub fn handle_offer(&mut self, sdp: &str, now: Instant) -> Result<String, NegotiationError> {
-        let _ = (sdp, now);
-        Err(NegotiationError::Closed)
-    }
-
-    /// The answer to the last offer came (viewer).
-    ///
-    /// # Errors
-    ///
-    /// [`NegotiationError`]; the session goes on as it was.
-    pub fn handle_answer(&mut self, sdp: &str, now: Instant) -> Result<(), NegotiationError> {
-        let _ = (sdp, now);
-        Err(NegotiationError::NoOffer)
-    }
-
-    /// A candidate of the other side came; one that makes no sense is counted and ignored. May
-    /// come before the description it belongs to.
-    pub fn handle_candidate(&mut self, candidate: &Candidate, now: Instant) {
-        let _ = (candidate, now);
+    fn add_host_candidates(&mut self, config: &Config, now: Instant) {
+        if self.mode == PathMode::Relay {
+            return;
+        }
+        for &address in config.sockets.iter().take(Config::SOCKETS_MAX) {
+            // Link-local and the like are no candidates.
+            if let Ok(candidate) = str0m::Candidate::host(address, "udp") {
+                self.add_local_candidate(candidate, now);
+            }
+        }
     }
 
     /// A datagram arrived at the socket bound to `local`.
@@ -144,17 +214,94 @@ impl Peer {
         bytes: &[u8],
         now: Instant,
     ) {
-        let _ = (local, from, bytes, now);
+        match self.relays.handle_datagram(local, from, bytes, now) {
+            Ok(Some(data)) => self.receive(data.peer, data.relayed, data.payload, now),
+            Ok(None) => self.drain(now),
+            Err(_) => self.receive(from, local, bytes, now),
+        }
+    }
+
+    /// The stream to a relay is open, for TLS after its handshake; `local` is our end.
+    pub fn handle_stream_open(&mut self, id: StreamId, local: SocketAddr, now: Instant) {
+        self.relays.handle_stream_open(id, local, now);
+        self.drain(now);
+    }
+
+    /// Bytes came over a stream, cut anyhow.
+    pub fn handle_stream_bytes(&mut self, id: StreamId, bytes: &[u8], now: Instant) {
+        for (relayed, peer, payload) in self.relays.handle_stream_bytes(id, bytes, now) {
+            self.receive(peer, relayed, &payload, now);
+        }
+        self.drain(now);
+    }
+
+    /// The stream could not be opened, or ended. `problem` is one sentence for people.
+    pub fn handle_stream_closed(&mut self, id: StreamId, problem: &str, now: Instant) {
+        self.relays.handle_stream_closed(id, problem.to_owned());
+        self.drain(now);
+    }
+
+    /// Gives the engine a packet that came to `to`, a socket's address or a relayed one.
+    fn receive(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8], now: Instant) {
+        if self.closed {
+            return;
+        }
+        let Ok(receive) = Receive::new(Protocol::Udp, from, to, bytes) else {
+            self.datagrams_ignored += 1;
+            return;
+        };
+        let input = Input::Receive(now, receive);
+        // Nobody but the other side may touch DTLS or SRTP; STUN proves itself.
+        if !self.rtc.accepts(&input) || self.rtc.handle_input(input).is_err() {
+            self.datagrams_ignored += 1;
+            return self.drain(now);
+        }
+        // Another path may live on while the one in use is dead.
+        let in_use = self.selected.is_none_or(|path| path.destination == from);
+        if in_use && self.liveness.handle_heard(bytes, now) == Some(Change::SpokeAgain) {
+            self.tell_ice(IceState::Connected);
+        }
+        self.drain(now);
     }
 
     /// The time of [`poll_timeout`](Self::poll_timeout) has come, or passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        let in_use = self.selected.map(|selected| selected.source);
+        self.relays.handle_timeout(in_use, now);
+        if !self.closed {
+            self.handle_engine_timeout(now);
+        }
+        self.drain(now);
+    }
+
+    fn handle_engine_timeout(&mut self, now: Instant) {
+        if self.liveness.handle_timeout(now) == Some(Change::FellSilent) {
+            self.tell_ice(IceState::Disconnected);
+        }
+        if self.video.poll_timeout().is_some_and(|at| at <= now) {
+            self.video.request_key(&mut self.rtc, now);
+            self.drain(now);
+        }
+        if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
+            self.end(CloseReason::Engine(error.to_string()), now);
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        let relays = self.relays.poll_timeout();
+        if self.closed {
+            return relays;
+        }
+        [
+            relays,
+            self.engine_timeout,
+            self.liveness.poll_timeout(),
+            self.video.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What must be sent, in this order.
@@ -162,8 +309,22 @@ impl Peer {
         self.transmits.pop_front()
     }
 
+    /// What must happen to a stream; the simulated and the real shell do it.
+    pub fn poll_stream_request(&mut self) -> Option<StreamRequest> {
+        self.relays.poll_stream_request()
+    }
+
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if let Some(Event::Video(_)) = event {
+            self.videos_queued -= 1;
+        }
+        event
+    }
+
+    /// [`poll_event`](Self::poll_event) has something.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// Packetises, paces and sends a frame (host). The first packets are ready for
@@ -173,8 +334,20 @@ impl Peer {
     ///
     /// [`SendError`]: the frame is dropped; the next one should be a key frame.
     pub fn send_video(&mut self, frame: OutgoingFrame, now: Instant) -> Result<(), SendError> {
-        let _ = (frame, now);
-        Err(SendError::NotConnected)
+        if self.closed || !self.connected {
+            return Err(SendError::NotConnected);
+        }
+        self.video.handle_round_trip(self.liveness.round_trip());
+        let sent = self.video.send(&mut self.rtc, frame);
+        // A frame is packetised by a turn of str0m, not by the write.
+        self.drain(now);
+        sent
+    }
+
+    /// How much video waits in the pacer.
+    pub fn video_backlog(&mut self, now: Instant) -> VideoBacklog {
+        let (oldest, bytes) = self.video.backlog(&mut self.rtc, now);
+        VideoBacklog { oldest, bytes }
     }
 
     /// Sends one message, before any video that waits in the pacer.
@@ -188,30 +361,333 @@ impl Peer {
         bytes: &[u8],
         now: Instant,
     ) -> Result<(), SendError> {
-        let _ = (channel, bytes, now);
-        Err(SendError::NotConnected)
+        if self.closed {
+            return Err(SendError::NotConnected);
+        }
+        self.channels.push(channel, bytes)?;
+        self.drain(now);
+        Ok(())
     }
 
     /// Asks the host for a key frame; repeated by itself until one arrives (viewer).
     pub fn request_key_frame(&mut self, now: Instant) {
-        let _ = now;
+        if self.side == Side::Viewer && !self.closed && !self.video.is_waiting_for_key() {
+            self.video.request_key(&mut self.rtc, now);
+            self.drain(now);
+        }
     }
 
-    /// New bounds for the bandwidth estimate.
+    /// New bounds for the bandwidth estimate (host).
     pub fn set_bitrate(&mut self, range: BitrateRange, now: Instant) {
-        let _ = now;
-        self.config.bitrate = range;
+        self.bitrate = range;
+        if self.side == Side::Host && !self.closed {
+            engine::set_bitrate(&mut self.rtc, range);
+            self.drain(now);
+        }
     }
 
     /// New relays or new credentials for the same ones (matched by address and transport).
     /// Allocations on servers that are no longer listed are kept until another path is in use.
-    pub fn set_relays(&mut self, relays: Vec<RelayServer>, now: Instant) {
-        let _ = now;
-        self.config.relays = relays;
+    pub fn set_relays(&mut self, relays: &[RelayServer], now: Instant) {
+        if self.mode == PathMode::Direct || self.closed {
+            return;
+        }
+        self.relays.set_servers(relays, now);
+        self.drain(now);
     }
 
     /// Says good-bye to the other side and to the relays.
     pub fn close(&mut self, now: Instant) {
-        let _ = now;
+        if self.closed {
+            return;
+        }
+        // Fails when there is nobody to say good-bye to.
+        let _ = self.rtc.close();
+        self.drain(now);
+        self.end(CloseReason::Local, now);
+        self.drain(now);
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Closed, and the relays have been told: nothing will be sent any more.
+    pub fn is_finished(&self) -> bool {
+        self.closed && self.relays.is_gone() && self.transmits.is_empty()
+    }
+
+    /// Nothing follows this event.
+    pub(crate) fn end(&mut self, reason: CloseReason, now: Instant) {
+        if self.closed {
+            return;
+        }
+        self.closed = true;
+        self.engine_timeout = None;
+        self.relays.release(now);
+        self.events.push_back(Event::Closed(reason));
+    }
+
+    /// Candidates are new: check them at the pace RFC 8445 allows, not at str0m's 50 ms.
+    pub(crate) fn hurry_checks(&mut self, now: Instant) {
+        self.hurry_until = Some(now + CHECK_HURRY);
+    }
+
+    /// The rule of this crate: after any mutation, until str0m wants to wait.
+    pub(crate) fn drain(&mut self, now: Instant) {
+        self.drain_engine(now);
+        self.drain_relays(now);
+        if self.events.len() > Self::EVENTS_MAX {
+            self.end(CloseReason::Backlog, now);
+        }
+    }
+
+    fn drain_engine(&mut self, now: Instant) {
+        for _ in 0..DRAIN_TURNS_MAX {
+            if self.closed {
+                return;
+            }
+            let Some(timeout) = self.drain_outputs(now) else {
+                return;
+            };
+            if self.channels.flush_one(&mut self.rtc) {
+                continue;
+            }
+            if timeout > now {
+                self.engine_timeout = Some(self.in_a_hurry(timeout, now));
+                return;
+            }
+            if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
+                return self.end(CloseReason::Engine(error.to_string()), now);
+            }
+        }
+        self.engine_timeout = Some(now + Duration::from_millis(1));
+    }
+
+    fn in_a_hurry(&self, timeout: Instant, now: Instant) -> Instant {
+        let checking = matches!(self.ice, IceState::New | IceState::Checking);
+        if checking && self.hurry_until.is_some_and(|until| now < until) {
+            return timeout.min(now + CHECK_PACE);
+        }
+        timeout
+    }
+
+    /// Until str0m says when it wants to be called; `None` if it died.
+    fn drain_outputs(&mut self, now: Instant) -> Option<Instant> {
+        while !self.closed {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(timeout)) => return Some(timeout),
+                Ok(Output::Transmit(transmit)) => self.transmit(transmit, now),
+                Ok(Output::Event(event)) => self.handle_engine_event(event, now),
+                Err(error) => self.end(CloseReason::Engine(error.to_string()), now),
+            }
+        }
+        None
+    }
+
+    fn transmit(&mut self, transmit: str0m::net::Transmit, now: Instant) {
+        let (source, to) = (transmit.source, transmit.destination);
+        let bytes = Vec::from(transmit.contents);
+        self.liveness.handle_sent(&bytes, now);
+        // RFC 7983 §7: 0 to 3 is STUN, which goes over every path; the rest over the chosen one.
+        if bytes.first().is_some_and(|&first| first > 3) {
+            self.note_path(source, to);
+        }
+        if self.relays.server_of(source).is_some() {
+            self.relays.send(source, to, bytes, now);
+            self.collect_relay_transmits();
+        } else {
+            let via = Via::Udp(source);
+            self.transmits.push_back(Transmit { via, to, bytes });
+        }
+    }
+
+    fn note_path(&mut self, source: SocketAddr, destination: SocketAddr) {
+        let selected = Some(Selected {
+            source,
+            destination,
+        });
+        if self.selected == selected {
+            return;
+        }
+        self.selected = selected;
+        if self.connected
+            && let Some(path) = self.path()
+        {
+            self.events.push_back(Event::PathChanged(path));
+        }
+    }
+
+    /// The path packets take now.
+    pub fn path(&self) -> Option<Path> {
+        let Selected {
+            source,
+            destination,
+        } = self.selected?;
+        let relay = self.relays.server_of(source);
+        let kind = relay.map_or(PathKind::Host, |_| PathKind::Relayed);
+        Some(Path {
+            local: PathEnd {
+                kind,
+                address: source,
+            },
+            remote: PathEnd {
+                kind: self.remote.kind_of(destination),
+                address: destination,
+            },
+            relay: relay.map(|server| (server.transport, server.region.clone())),
+        })
+    }
+
+    fn collect_relay_transmits(&mut self) {
+        while let Some(transmit) = self.relays.poll_transmit() {
+            self.transmits.push_back(transmit);
+        }
+    }
+
+    fn drain_relays(&mut self, now: Instant) {
+        while let Some(event) = self.relays.poll_event() {
+            self.handle_relay_event(event, now);
+        }
+        self.collect_relay_transmits();
+    }
+
+    fn handle_relay_event(&mut self, event: RelayEvent, now: Instant) {
+        match event {
+            RelayEvent::Allocated {
+                relayed,
+                base,
+                reflexive,
+            } => {
+                if let Ok(candidate) = str0m::Candidate::relayed(relayed, base, "udp") {
+                    self.add_local_candidate(candidate, now);
+                }
+                if self.mode != PathMode::Relay
+                    && let Some(reflexive) = reflexive
+                    && let Ok(c) = str0m::Candidate::server_reflexive(reflexive, base, "udp")
+                {
+                    self.add_local_candidate(c, now);
+                }
+            }
+            RelayEvent::Withdrawn { relayed } => self.withdraw(relayed, now),
+            RelayEvent::Failed {
+                server,
+                code,
+                problem,
+            } => self.events.push_back(Event::RelayFailed {
+                server: server.server,
+                transport: server.transport,
+                region: server.region,
+                code,
+                problem,
+            }),
+        }
+        self.tell_end_of_candidates();
+    }
+
+    /// ICE forgets the relayed candidate; packets keep the path until another is nominated.
+    fn withdraw(&mut self, relayed: SocketAddr, now: Instant) {
+        // The local address is not compared, so any will do.
+        if let Ok(candidate) = str0m::Candidate::relayed(relayed, relayed, "udp") {
+            self.rtc.direct_api().invalidate_candidate(&candidate);
+            self.hurry_checks(now);
+            self.drain_engine(now);
+        }
+    }
+
+    fn handle_engine_event(&mut self, event: str0m::Event, now: Instant) {
+        use str0m::Event as Engine;
+        match event {
+            Engine::Connected => self.handle_connected(),
+            Engine::IceConnectionStateChange(state) => self.handle_ice_state(state),
+            Engine::MediaAdded(media) => self.video.handle_media(media.mid),
+            Engine::MediaData(data) => self.handle_media(data, now),
+            Engine::ChannelOpen(id, label) => {
+                let opened = self.channels.handle_open(id, &label);
+                self.events.extend(opened.map(Event::ChannelOpen));
+            }
+            Engine::ChannelData(data) => self.handle_message(data, now),
+            Engine::ChannelClose(id) => self.channels.handle_close(id),
+            Engine::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+                let range = self.bitrate;
+                let bitrate_bps = estimate.as_u64().clamp(range.min_bps, range.max_bps);
+                self.video.handle_estimate(bitrate_bps);
+                self.events.push_back(Event::EgressEstimate { bitrate_bps });
+            }
+            Engine::KeyframeRequest(_) => self.events.push_back(Event::KeyFrameWanted),
+            Engine::PeerStats(stats) => self.tell_stats(&stats),
+            Engine::MediaEgressStats(stats) => self.collector.handle_egress(&stats),
+            Engine::MediaIngressStats(stats) => self.collector.handle_ingress(&stats),
+            Engine::Closed => self.end(CloseReason::Remote, now),
+            _ => {}
+        }
+    }
+
+    fn handle_connected(&mut self) {
+        self.connected = true;
+        // DTLS has sent by now, so the path is known.
+        if let Some(path) = self.path() {
+            self.events.push_back(Event::Connected(path));
+        }
+        if self.side == Side::Host {
+            self.events.push_back(Event::KeyFrameWanted);
+        }
+    }
+
+    fn handle_ice_state(&mut self, state: IceConnectionState) {
+        let state = match state {
+            IceConnectionState::New => IceState::New,
+            IceConnectionState::Checking => IceState::Checking,
+            IceConnectionState::Connected | IceConnectionState::Completed => IceState::Connected,
+            IceConnectionState::Disconnected => IceState::Disconnected,
+        };
+        let silent = state == IceState::Connected && self.liveness.is_silent();
+        if !silent {
+            self.tell_ice(state);
+        }
+    }
+
+    fn tell_ice(&mut self, state: IceState) {
+        if self.ice != state {
+            self.ice = state;
+            self.events.push_back(Event::IceState(state));
+        }
+    }
+
+    fn handle_media(&mut self, data: str0m::media::MediaData, now: Instant) {
+        let frame = self.video.receive(data);
+        let room = self.videos_queued < VIDEO_EVENTS_MAX;
+        let useful = frame.key || (frame.contiguous && room);
+        if !useful && !self.video.is_waiting_for_key() {
+            self.video.request_key(&mut self.rtc, now);
+        }
+        if room {
+            self.videos_queued += 1;
+            self.events.push_back(Event::Video(frame));
+        }
+    }
+
+    fn handle_message(&mut self, data: str0m::channel::ChannelData, now: Instant) {
+        let Some(channel) = self.channels.of_id(data.id) else {
+            return;
+        };
+        let (len, bytes) = (data.data.len(), data.data);
+        if len > MESSAGE_LEN_MAX {
+            return self.end(CloseReason::MessageTooLarge { len }, now);
+        }
+        self.events.push_back(Event::Message { channel, bytes });
+    }
+
+    fn tell_stats(&mut self, peer: &str0m::stats::PeerStats) {
+        let round_trip = self.liveness.round_trip();
+        self.video.handle_round_trip(round_trip);
+        let mut stats = self.collector.handle_peer(peer, round_trip);
+        stats.path = self.path();
+        stats.mdns_ignored = self.remote.mdns_ignored;
+        stats.datagrams_ignored = self.datagrams_ignored;
+        self.events.push_back(Event::Stats(stats));
     }
 }
+
+#[cfg(test)]
+mod tests;

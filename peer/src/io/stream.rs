@@ -1,0 +1,234 @@
+//! TCP and TLS connections to relays.
+//!
+//! Connecting and the TLS handshake block on a thread of their own; after that the session's thread
+//! reads and writes. A relay that does not take what is sent for [`QUEUE_BYTES_MAX`] loses packets:
+//! newest first, as a full router would.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::session::Shared;
+use super::sys::Interest;
+use crate::config::RelayTransport;
+use crate::peer::{StreamId, Transmit};
+
+/// Includes the TLS handshake's single steps.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// 200 ms at 10 Mbit/s; more would be delay, not throughput.
+const QUEUE_BYTES_MAX: usize = 256 * 1024;
+/// Read in one turn.
+const READ_LEN: usize = 64 * 1024;
+
+#[derive(Default)]
+pub(super) struct Streams {
+    by_id: BTreeMap<StreamId, Stream>,
+}
+
+struct Stream {
+    connection: Connection,
+    outgoing: Vec<u8>,
+}
+
+enum Connection {
+    Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Connection {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(tls) => &tls.sock,
+        }
+    }
+
+    fn io(&mut self) -> &mut dyn ReadWrite {
+        match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(tls) => tls.as_mut(),
+        }
+    }
+
+    fn wants_write(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            Self::Tls(tls) => tls.conn.wants_write(),
+        }
+    }
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
+impl Streams {
+    pub(super) fn send(&mut self, id: StreamId, packets: &[Transmit]) {
+        let Some(stream) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        for packet in packets {
+            if stream.outgoing.len() + packet.bytes.len() <= QUEUE_BYTES_MAX {
+                stream.outgoing.extend_from_slice(&packet.bytes);
+            }
+        }
+        // An error shows itself again at the next read.
+        let _ = stream.write();
+    }
+
+    pub(super) fn have_outgoing(&self) -> bool {
+        self.by_id.values().any(Stream::wants_write)
+    }
+
+    /// Writes what waits and reads what came, from every stream.
+    pub(super) fn exchange(&mut self) -> Vec<(StreamId, Result<Vec<u8>, String>)> {
+        let mut outcomes = Vec::new();
+        for (&id, stream) in &mut self.by_id {
+            match stream.exchange() {
+                Ok(bytes) if bytes.is_empty() => {}
+                Ok(bytes) => outcomes.push((id, Ok(bytes))),
+                Err(error) => outcomes.push((id, Err(format!("The relay hung up ({error})")))),
+            }
+        }
+        for (id, outcome) in &outcomes {
+            if outcome.is_err() {
+                self.by_id.remove(id);
+            }
+        }
+        outcomes
+    }
+
+    pub(super) fn close(&mut self, id: StreamId) {
+        self.by_id.remove(&id);
+    }
+
+    pub(super) fn interests(&self) -> impl Iterator<Item = Interest> {
+        self.by_id.values().map(|stream| Interest {
+            fd: stream.connection.tcp().as_raw_fd(),
+            write: stream.wants_write(),
+        })
+    }
+}
+
+impl Stream {
+    fn wants_write(&self) -> bool {
+        !self.outgoing.is_empty() || self.connection.wants_write()
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        while !self.outgoing.is_empty() {
+            match self.connection.io().write(&self.outgoing) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(len) => drop(self.outgoing.drain(..len)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        match self.connection.io().flush() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn exchange(&mut self) -> io::Result<Vec<u8>> {
+        self.write()?;
+        let mut bytes = vec![0; READ_LEN];
+        let mut len = 0;
+        while let Some(room) = bytes.get_mut(len..)
+            && !room.is_empty()
+        {
+            match self.connection.io().read(room) {
+                Ok(0) if len == 0 => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(len);
+        Ok(bytes)
+    }
+}
+
+/// Connects in the background; the peer is told how it ended.
+pub(super) fn open(
+    shared: &Arc<Shared>,
+    id: StreamId,
+    transport: RelayTransport,
+    server: SocketAddr,
+    name: String,
+) {
+    let shared = Arc::clone(shared);
+    let connector = std::thread::Builder::new().name("relay-connect".into());
+    // Without a thread the allocation does not come, and ICE goes on without it.
+    let _ = connector.spawn(move || match connect(transport, server, &name) {
+        Ok((connection, local)) => {
+            let stream = Stream {
+                connection,
+                outgoing: Vec::new(),
+            };
+            shared.lock().streams.by_id.insert(id, stream);
+            shared.with(|peer, now| peer.handle_stream_open(id, local, now));
+            shared.wake();
+        }
+        Err(error) => {
+            let problem = format!("The relay cannot be reached: {error:#}");
+            shared.with(|peer, now| peer.handle_stream_closed(id, &problem, now));
+        }
+    });
+}
+
+fn connect(
+    transport: RelayTransport,
+    server: SocketAddr,
+    name: &str,
+) -> anyhow::Result<(Connection, SocketAddr)> {
+    let tcp = TcpStream::connect_timeout(&server, CONNECT_TIMEOUT)?;
+    tcp.set_nodelay(true)?;
+    let local = tcp.local_addr()?;
+    let connection = match transport {
+        RelayTransport::Tls => Connection::Tls(Box::new(secure(tcp, name)?)),
+        RelayTransport::Tcp | RelayTransport::Udp => Connection::Tcp(tcp),
+    };
+    connection.tcp().set_nonblocking(true)?;
+    Ok((connection, local))
+}
+
+fn secure(
+    mut tcp: TcpStream,
+    name: &str,
+) -> anyhow::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let name = ServerName::try_from(name.to_owned()).context("not a server name")?;
+    let mut tls = ClientConnection::new(tls_config()?, name)?;
+    tcp.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+    tcp.set_write_timeout(Some(CONNECT_TIMEOUT))?;
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    while tls.is_handshaking() {
+        anyhow::ensure!(Instant::now() < deadline, "the TLS handshake took too long");
+        tls.complete_io(&mut tcp)
+            .context("the TLS handshake failed")?;
+    }
+    Ok(StreamOwned::new(tls, tcp))
+}
+
+/// The system's certificates, read once per process.
+fn tls_config() -> anyhow::Result<Arc<ClientConfig>> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(Arc::clone(config));
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::clone(CONFIG.get_or_init(|| Arc::new(config))))
+}

@@ -1,0 +1,145 @@
+//! Which way the packets go, how long a round trip takes, and whether the other side lives.
+//!
+//! str0m keeps a pair alive for 15 s after the last check of the other side, and tells round trips
+//! once a second. Both ends check every 0.8 s here, so silence means something earlier than that;
+//! and every answered check is a round trip, known before the first frame is sent.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// After so much silence on a connected path it is told as disconnected. Three missed checks.
+const SILENCE_MAX: Duration = Duration::from_millis(2500);
+/// Checks remembered until their answer; the oldest is forgotten.
+const CHECKS_MAX: usize = 32;
+/// Transaction id of a STUN message: bytes 8 to 20.
+type Transaction = [u8; 12];
+
+#[derive(Default)]
+pub(crate) struct Liveness {
+    heard_at: Option<Instant>,
+    silent: bool,
+    round_trip: Option<Duration>,
+    checks: VecDeque<(Transaction, Instant)>,
+}
+
+/// The path of the last packet that was not a connectivity check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Selected {
+    pub(crate) source: SocketAddr,
+    pub(crate) destination: SocketAddr,
+}
+
+/// What a change of silence means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    FellSilent,
+    SpokeAgain,
+}
+
+impl Liveness {
+    /// A packet leaves.
+    pub(crate) fn handle_sent(&mut self, bytes: &[u8], now: Instant) {
+        // RFC 8489 §5: a Binding request is 0x0001.
+        if let Some(transaction) = transaction(bytes, [0, 1]) {
+            if self.checks.len() >= CHECKS_MAX {
+                self.checks.pop_front();
+            }
+            self.checks.push_back((transaction, now));
+        }
+    }
+
+    /// A packet of the other side came that the engine took.
+    pub(crate) fn handle_heard(&mut self, bytes: &[u8], now: Instant) -> Option<Change> {
+        self.heard_at = Some(now);
+        // A Binding success is 0x0101.
+        if let Some(transaction) = transaction(bytes, [1, 1])
+            && let Some(index) = self.checks.iter().position(|(id, _)| *id == transaction)
+            && let Some((_, sent_at)) = self.checks.remove(index)
+        {
+            self.round_trip = Some(now.saturating_duration_since(sent_at));
+        }
+        std::mem::take(&mut self.silent).then_some(Change::SpokeAgain)
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<Change> {
+        let due = self.poll_timeout().is_some_and(|at| at <= now);
+        if due {
+            self.silent = true;
+        }
+        due.then_some(Change::FellSilent)
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.heard_at
+            .filter(|_| !self.silent)
+            .map(|at| at + SILENCE_MAX)
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+}
+
+fn transaction(bytes: &[u8], kind: [u8; 2]) -> Option<Transaction> {
+    let (found, rest) = bytes.split_first_chunk::<2>()?;
+    if *found != kind {
+        return None;
+    }
+    rest.get(6..)?.first_chunk().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a virtual clock starts somewhere"
+    )]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn stun(kind: [u8; 2], id: u8) -> Vec<u8> {
+        let mut bytes = vec![kind[0], kind[1], 0, 0, 0x21, 0x12, 0xA4, 0x42];
+        bytes.extend([id; 12]);
+        bytes
+    }
+
+    #[test]
+    fn the_answer_to_a_check_tells_the_round_trip() {
+        let mut liveness = Liveness::default();
+        let start = start();
+        liveness.handle_sent(&stun([0, 1], 1), start);
+        liveness.handle_sent(&stun([0, 1], 2), start + Duration::from_millis(5));
+        let now = start + Duration::from_millis(20);
+        liveness.handle_heard(&stun([1, 1], 2), now);
+        assert_eq!(liveness.round_trip(), Some(Duration::from_millis(15)));
+        // The same answer again, or one to nothing, changes nothing.
+        liveness.handle_heard(&stun([1, 1], 2), now + Duration::from_secs(1));
+        assert_eq!(liveness.round_trip(), Some(Duration::from_millis(15)));
+    }
+
+    #[test]
+    fn silence_is_told_once_and_so_is_its_end() {
+        let mut liveness = Liveness::default();
+        let start = start();
+        assert_eq!(liveness.handle_timeout(start), None);
+        liveness.handle_heard(&[0x80], start);
+        assert_eq!(liveness.handle_timeout(start + SILENCE_MAX / 2), None);
+        let late = start + SILENCE_MAX;
+        assert_eq!(liveness.handle_timeout(late), Some(Change::FellSilent));
+        assert_eq!(liveness.handle_timeout(late), None);
+        assert_eq!(liveness.poll_timeout(), None);
+        assert_eq!(
+            liveness.handle_heard(&[0x80], late),
+            Some(Change::SpokeAgain)
+        );
+        assert_eq!(liveness.handle_heard(&[0x80], late), None);
+    }
+}
