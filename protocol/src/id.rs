@@ -81,6 +81,12 @@ impl SessionId {
     }
 }
 
+impl From<SessionId> for Uuid {
+    fn from(id: SessionId) -> Uuid {
+        id.0
+    }
+}
+
 impl FromStr for SessionId {
     type Err = uuid::Error;
 

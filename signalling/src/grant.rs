@@ -1,0 +1,260 @@
+//! What a viewer and an agent host receive: tokens, relay credentials, relays, policy.
+//!
+//! Everything here is a function of the session and of the moment its generation was issued, so
+//! that asking twice for the same generation gives the same grant (DESIGN.md, decision 8).
+
+use std::time::Duration;
+
+use protocol::Secret;
+use protocol::id::{InstanceId, SessionId};
+use protocol::signal::{AgentSession, Grant, IceServer, PathMode, Policy, Role};
+use protocol::token::{
+    SESSION_TTL_MAX, SessionAudience, SessionClaims, Signer, SigningKey, TICKET_TTL,
+    TicketAudience, TicketClaims, TokenError, Verifier,
+};
+use protocol::turn::credential;
+
+use crate::effect::SessionRow;
+use crate::handle::HandleKey;
+
+/// Relays offered for one session: more cost gathering time and bring no better path.
+pub const RELAYS_OFFERED_MAX: usize = 2;
+
+/// One relay of a region.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    /// `turn:host:port?transport=udp` and so on, as a browser takes them.
+    pub urls: Vec<String>,
+    /// Newest first; the first one signs.
+    pub shared_secrets: Vec<Secret>,
+}
+
+/// A region and its relays.
+#[derive(Clone, Debug)]
+pub struct Region {
+    pub id: String,
+    pub relays: Vec<Relay>,
+}
+
+/// How long things last, and what sessions may do.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Lifetime of a session token; at most [`SESSION_TTL_MAX`].
+    pub token_ttl: Duration,
+    /// Lifetime of a relay credential: a working day, because a browser cannot change the
+    /// credential of an allocation that carries a picture.
+    pub relay_ttl: Duration,
+    /// A session ends after so long without input; zero means never.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            token_ttl: SESSION_TTL_MAX,
+            relay_ttl: Duration::from_secs(12 * 3600),
+            idle_timeout: Duration::ZERO,
+        }
+    }
+}
+
+/// Makes tickets, grants and relay credentials, and checks what comes back.
+pub struct Granter {
+    signer: Signer,
+    verifier: Verifier,
+    handles: HandleKey,
+    regions: Vec<Region>,
+    terms: Terms,
+}
+
+impl Granter {
+    /// # Errors
+    ///
+    /// [`TokenError::Key`] if the key cannot sign.
+    pub fn new(key: &SigningKey, regions: Vec<Region>, terms: Terms) -> Result<Self, TokenError> {
+        Ok(Self {
+            signer: key.signer()?,
+            verifier: key.verifier(),
+            handles: HandleKey::new(key.derive("refresh handle")),
+            regions,
+            terms,
+        })
+    }
+
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// A connect ticket: spent once, within [`TICKET_TTL`].
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Key`] if the key cannot sign.
+    pub fn ticket(
+        &self,
+        id: SessionId,
+        instance: InstanceId,
+        role: Role,
+        subject: String,
+        unix_now: Duration,
+    ) -> Result<Secret, TokenError> {
+        self.signer.sign(&TicketClaims {
+            aud: TicketAudience::Ticket,
+            exp: (unix_now + TICKET_TTL).as_secs(),
+            jti: id,
+            instance,
+            role,
+            sub: subject,
+        })
+    }
+
+    /// # Errors
+    ///
+    /// As [`Verifier::verify`].
+    pub fn check_ticket(
+        &self,
+        ticket: &Secret,
+        unix_now: Duration,
+    ) -> Result<TicketClaims, TokenError> {
+        self.verifier.verify(ticket, unix_now)
+    }
+
+    /// A genuine session token, however old: the session itself knows whether it still counts.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Invalid`].
+    pub fn check_session(&self, token: &Secret) -> Result<SessionClaims, TokenError> {
+        self.verifier.dangerous_verify_at_any_age(token)
+    }
+
+    /// The session and generation a refresh handle was made for.
+    pub fn check_handle(&self, handle: &Secret) -> Option<(SessionId, u32)> {
+        self.handles.open(handle)
+    }
+
+    /// The grant of a session's present generation.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Key`] if the key cannot sign.
+    pub fn grant(&self, row: &SessionRow) -> Result<Grant, TokenError> {
+        let token = self.signer.sign(&SessionClaims {
+            aud: SessionAudience::Session,
+            exp: row.expires_unix,
+            session: row.session,
+            instance: row.instance.clone(),
+            role: row.role,
+        })?;
+        Ok(Grant {
+            session: row.session,
+            instance: row.instance.clone(),
+            token,
+            expires_in_secs: row.expires_unix.saturating_sub(row.issued_unix),
+            refresh_handle: self.handles.handle(row.session, row.generation),
+            ice_servers: self.ice_servers(row, RelayUser::Viewer),
+            path_mode: row.mode,
+            policy: self.policy(row.role),
+            region: row.region.clone(),
+        })
+    }
+
+    /// The same session as its agent host is told of it.
+    pub fn agent_session(&self, row: &SessionRow, expires_in: Duration) -> AgentSession {
+        AgentSession {
+            session: row.session,
+            policy: self.policy(row.role),
+            path_mode: row.mode,
+            ice_servers: self.ice_servers(row, RelayUser::AgentHost),
+            expires_in_secs: expires_in.as_secs(),
+        }
+    }
+
+    /// Whether a session of this mode can be served in the region.
+    ///
+    /// Only a session that insists on the relay needs one: refusing somebody who could connect
+    /// directly would help nobody.
+    pub fn can_serve(&self, region: &str, mode: PathMode) -> bool {
+        match mode {
+            PathMode::Relay => self.relays(region).next().is_some(),
+            PathMode::Auto | PathMode::Direct => true,
+        }
+    }
+
+    fn policy(&self, role: Role) -> Policy {
+        let controls = role == Role::Control;
+        Policy {
+            role,
+            clipboard_to_host: controls,
+            clipboard_to_viewer: controls,
+            idle_timeout_secs: self.terms.idle_timeout.as_secs(),
+        }
+    }
+
+    fn relays(&self, region: &str) -> impl Iterator<Item = &Relay> {
+        let found = self.regions.iter().find(|known| known.id == region);
+        found
+            .into_iter()
+            .flat_map(|region| &region.relays)
+            .filter(|relay| !relay.urls.is_empty() && !relay.shared_secrets.is_empty())
+            .take(RELAYS_OFFERED_MAX)
+    }
+
+    fn ice_servers(&self, row: &SessionRow, user: RelayUser) -> Vec<IceServer> {
+        let relays = self.relays(&row.region);
+        match row.mode {
+            PathMode::Direct => relays.filter_map(|relay| stun_server(relay, row)).collect(),
+            PathMode::Auto | PathMode::Relay => relays
+                .filter_map(|relay| self.turn_server(relay, row, user))
+                .collect(),
+        }
+    }
+
+    fn turn_server(&self, relay: &Relay, row: &SessionRow, user: RelayUser) -> Option<IceServer> {
+        let secret = relay.shared_secrets.first()?;
+        let expires_at = Duration::from_secs(row.issued_unix) + self.terms.relay_ttl;
+        let made = credential::derive(secret, &user.name(row.session), &[], expires_at);
+        Some(IceServer {
+            urls: relay.urls.clone(),
+            username: made.username,
+            credential: made.password,
+            region: row.region.clone(),
+        })
+    }
+}
+
+/// Whose relay credential it is: the two ends never share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RelayUser {
+    Viewer,
+    AgentHost,
+}
+
+impl RelayUser {
+    /// What the relay knows it by.
+    fn name(self, session: SessionId) -> String {
+        match self {
+            Self::Viewer => session.to_string(),
+            Self::AgentHost => format!("{session}.agent"),
+        }
+    }
+}
+
+/// The relay's UDP listener as a STUN server, which tells a client its public address.
+fn stun_server(relay: &Relay, row: &SessionRow) -> Option<IceServer> {
+    let urls: Vec<_> = relay
+        .urls
+        .iter()
+        .filter_map(|url| url.strip_prefix("turn:")?.strip_suffix("?transport=udp"))
+        .map(|host_port| format!("stun:{host_port}"))
+        .collect();
+    (!urls.is_empty()).then(|| IceServer {
+        urls,
+        username: String::new(),
+        credential: Secret::default(),
+        region: row.region.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
