@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `multiclaw-cloud`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cloud::io::main()
+}

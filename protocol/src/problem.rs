@@ -35,6 +35,8 @@ pub enum Code {
     DisplayLost,
     /// The other side speaks another version of the protocol.
     ProtocolVersion,
+    /// There is nothing at this address.
+    NotFound,
     /// A message was not understood, or came at the wrong time.
     BadMessage,
     /// A message was larger than its bound.
@@ -64,6 +66,7 @@ impl Code {
             Self::NoPath => "NO_PATH",
             Self::DisplayLost => "DISPLAY_LOST",
             Self::ProtocolVersion => "PROTOCOL_VERSION",
+            Self::NotFound => "NOT_FOUND",
             Self::BadMessage => "BAD_MESSAGE",
             Self::MessageTooLarge => "MESSAGE_TOO_LARGE",
             Self::TooMany => "TOO_MANY",
@@ -76,7 +79,7 @@ impl Code {
     pub fn http_status(self) -> u16 {
         match self {
             Self::InstanceNotOnline => 409,
-            Self::InstanceUnknown => 404,
+            Self::InstanceUnknown | Self::NotFound => 404,
             Self::SessionExpired | Self::SessionIdle | Self::SessionEnded => 410,
             Self::TicketUsed | Self::TicketExpired => 409,
             Self::TokenInvalid | Self::AccessDenied => 401,

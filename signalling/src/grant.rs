@@ -20,6 +20,9 @@ use crate::handle::HandleKey;
 /// Relays offered for one session: more cost gathering time and bring no better path.
 pub const RELAYS_OFFERED_MAX: usize = 2;
 
+/// Longer than a lost connection takes to come back, shorter than a thief needs.
+const GRACE: Duration = Duration::from_secs(30);
+
 /// One relay of a region.
 #[derive(Clone, Debug)]
 pub struct Relay {
@@ -46,6 +49,8 @@ pub struct Terms {
     pub relay_ttl: Duration,
     /// A session ends after so long without input; zero means never.
     pub idle_timeout: Duration,
+    /// A replaced refresh handle is answered with the same successor for so long.
+    pub grace: Duration,
 }
 
 impl Default for Terms {
@@ -54,6 +59,7 @@ impl Default for Terms {
             token_ttl: SESSION_TTL_MAX,
             relay_ttl: Duration::from_secs(12 * 3600),
             idle_timeout: Duration::ZERO,
+            grace: GRACE,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The table of open sessions: who watches, until when, and which refresh handle counts.
 //!
 //! Three rules live here. A session ends when its token does unless it was renewed. A renewal asked
-//! for twice within [`GRACE`] gives the same successor, so a lost answer logs nobody out; later it
+//! for twice within the grace gives the same successor, so a lost answer logs nobody out; later it
 //! is a stolen handle, and the session ends. A session is not its socket: it outlives both ends'
 //! sockets until it expires.
 
@@ -18,8 +18,6 @@ use crate::effect::SessionRow;
 pub const SESSIONS_MAX: usize = 20_000;
 /// Sessions of one instance. When full, the one whose viewer has been away longest makes room.
 pub const SESSIONS_PER_INSTANCE_MAX: usize = 16;
-/// A replaced refresh handle is answered with the same successor for so long.
-pub const GRACE: Duration = Duration::from_secs(30);
 /// A session that expired while this service was down is kept for so long after the start: its
 /// viewer could not renew it.
 pub const RELOAD_GRACE: Duration = Duration::from_secs(120);
@@ -56,7 +54,7 @@ pub enum Renewal {
     Rotated,
     /// The answer before was lost: the present generation is said again.
     Repeated,
-    /// A handle that had been replaced for longer than [`GRACE`].
+    /// A handle that had been replaced for longer than the grace.
     Reused,
     /// No such session.
     Unknown,
@@ -66,6 +64,8 @@ pub enum Renewal {
 #[derive(Debug)]
 pub struct Sessions {
     token_ttl: Duration,
+    /// A replaced refresh handle is answered with the same successor for so long.
+    grace: Duration,
     sessions: HashMap<SessionId, Session>,
     sessions_by_viewer: HashMap<ConnectionId, SessionId>,
     sessions_by_instance: HashMap<InstanceId, BTreeSet<SessionId>>,
@@ -73,9 +73,10 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    pub fn new(token_ttl: Duration) -> Self {
+    pub fn new(token_ttl: Duration, grace: Duration) -> Self {
         Self {
             token_ttl,
+            grace,
             sessions: HashMap::new(),
             sessions_by_viewer: HashMap::new(),
             sessions_by_instance: HashMap::new(),
@@ -130,7 +131,7 @@ impl Sessions {
         let found = self.sessions.get_mut(&session)?;
         let before = found.viewer.replace(viewer);
         // A renewal whose answer went down with the old socket may be asked for again.
-        found.grace_until = found.grace_until.max(now + GRACE);
+        found.grace_until = found.grace_until.max(now + self.grace);
         if let Some(old) = before {
             self.sessions_by_viewer.remove(&old);
         }
@@ -170,7 +171,7 @@ impl Sessions {
         found.row.generation = next;
         found.row.issued_unix = unix_now.as_secs();
         found.row.expires_unix = (unix_now + self.token_ttl).as_secs();
-        found.grace_until = now + GRACE;
+        found.grace_until = now + self.grace;
         self.deadlines.remove(&(found.deadline, session));
         found.deadline = now + self.token_ttl + CLOCK_SKEW;
         self.deadlines.insert((found.deadline, session));
@@ -260,7 +261,7 @@ impl Sessions {
             viewer_candidates: 0,
             agent_candidates: 0,
             deadline,
-            grace_until: now + GRACE,
+            grace_until: now + self.grace,
             detached_at: now,
         };
         self.sessions.insert(id, session);

@@ -74,11 +74,11 @@ pub struct Switchboard {
 impl Switchboard {
     /// `seed` must be unpredictable in production: session ids come from it.
     pub fn new(granter: Arc<Granter>, seed: [u8; 32], now: Instant) -> Self {
-        let token_ttl = granter.terms().token_ttl;
+        let sessions = Sessions::new(granter.terms().token_ttl, granter.terms().grace);
         Self {
             granter,
             rng: StdRng::from_seed(seed),
-            sessions: Sessions::new(token_ttl),
+            sessions,
             instances: Instances::default(),
             tickets: SpentTickets::default(),
             tidy_at: now + TIDY_INTERVAL,

@@ -3,7 +3,7 @@
 //! Inputs that arrive while the database is busy are handled as one batch with one commit, so the
 //! rate of openings is not bound by the time of one commit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -22,6 +22,8 @@ use crate::{ConnectionId, refusal};
 
 /// WebSockets of one process, each of which costs a file descriptor; above it upgrades are refused.
 const SOCKETS_MAX: usize = 30_000;
+/// Sockets get so long to close when the service drains.
+const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 /// Inputs waiting for the switchboard; when full, sockets are read more slowly.
 const INBOX_MAX: usize = 1024;
 /// Inputs handled before their effects are stored together.
@@ -53,10 +55,7 @@ pub(super) enum Input {
     Gone(ConnectionId),
     Presence(InstanceId, oneshot::Sender<Presence>),
     Counters(oneshot::Sender<Figures>),
-    Directory(
-        std::collections::HashSet<InstanceId>,
-        std::collections::HashSet<String>,
-    ),
+    Directory(HashSet<InstanceId>, HashSet<String>),
     End(SessionId),
     Drain(oneshot::Sender<()>),
 }
@@ -136,8 +135,8 @@ impl Service {
     /// Says which instances exist and whose access was taken back.
     pub async fn reconcile(
         &self,
-        instances: std::collections::HashSet<InstanceId>,
-        revoked_subjects: std::collections::HashSet<String>,
+        instances: HashSet<InstanceId>,
+        revoked_subjects: HashSet<String>,
     ) {
         self.send(Input::Directory(instances, revoked_subjects))
             .await;
@@ -148,12 +147,15 @@ impl Service {
         self.send(Input::End(session)).await;
     }
 
-    /// Sends every socket away, to come back to whoever listens then; returns when all are told.
+    /// Sends every socket away, to come back to whoever listens then; returns when all are gone.
     pub async fn drain(&self) {
         let (reply, done) = oneshot::channel();
         self.send(Input::Drain(reply)).await;
         // A task that is gone has no sockets left.
         let _ = done.await;
+        let all = u32::try_from(SOCKETS_MAX).unwrap_or(u32::MAX);
+        // Whoever does not take its farewell in time goes with the process.
+        let _ = tokio::time::timeout(DRAIN_WITHIN, self.places.acquire_many(all)).await;
     }
 
     pub(super) fn take_place(&self) -> Option<OwnedSemaphorePermit> {

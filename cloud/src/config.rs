@@ -1,0 +1,252 @@
+//! `cloud.toml`: strict, every key known, every mistake named with its line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use protocol::Secret;
+use protocol::token::SESSION_TTL_MAX;
+use serde::Deserialize;
+use signalling::grant::{Region, Relay, Terms};
+
+/// The file as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the service listens; port 0 takes a free one.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// `sqlite:/path/cloud.db`.
+    pub database: String,
+    #[serde(default)]
+    pub bus: Bus,
+    /// The address people use; default `http://` and where the service listens.
+    #[serde(default)]
+    pub public_url: Option<String>,
+    /// Folder of the signing key.
+    pub state: PathBuf,
+    #[serde(default, rename = "region")]
+    pub regions: Vec<RegionConfig>,
+    #[serde(default)]
+    pub session: SessionConfig,
+}
+
+/// How nodes talk to each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bus {
+    /// There is one node.
+    #[default]
+    Local,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionConfig {
+    pub id: String,
+    #[serde(default, rename = "relay")]
+    pub relays: Vec<RelayConfig>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayConfig {
+    pub urls: Vec<String>,
+    pub shared_secrets: Vec<Secret>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionConfig {
+    pub token_ttl_secs: u64,
+    pub idle_timeout_secs: u64,
+    pub grace_secs: u64,
+    pub relay_ttl_secs: u64,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        let terms = Terms::default();
+        Self {
+            token_ttl_secs: terms.token_ttl.as_secs(),
+            idle_timeout_secs: terms.idle_timeout.as_secs(),
+            grace_secs: terms.grace.as_secs(),
+            relay_ttl_secs: terms.relay_ttl.as_secs(),
+        }
+    }
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8443))
+}
+
+impl Config {
+    /// # Errors
+    ///
+    /// [`ConfigError`], one sentence that names key and line.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::toml(text, &error))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The rules a type cannot say. Flags may have replaced what the file said.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] that names the key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |text: String| Err(ConfigError(text));
+        if !self.database.starts_with("sqlite:") {
+            return refuse("`database` must begin with `sqlite:`".into());
+        }
+        if let Some(url) = &self.public_url
+            && !(url.starts_with("http://") || url.starts_with("https://"))
+        {
+            return refuse("`public_url` must begin with http:// or https://".into());
+        }
+        let ttl = self.session.token_ttl_secs;
+        if !(1..=SESSION_TTL_MAX.as_secs()).contains(&ttl) {
+            let max = SESSION_TTL_MAX.as_secs();
+            return refuse(format!("`session.token_ttl_secs` is {ttl}, not 1 to {max}"));
+        }
+        for region in &self.regions {
+            if let Some(url) = region
+                .relays
+                .iter()
+                .flat_map(|relay| &relay.urls)
+                .find(|url| !is_relay_url(url))
+            {
+                return refuse(format!(
+                    "`{url}` in region `{}` is no relay address; write turn:HOST:PORT?transport=udp",
+                    region.id
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn terms(&self) -> Terms {
+        Terms {
+            token_ttl: Duration::from_secs(self.session.token_ttl_secs),
+            relay_ttl: Duration::from_secs(self.session.relay_ttl_secs),
+            idle_timeout: Duration::from_secs(self.session.idle_timeout_secs),
+            grace: Duration::from_secs(self.session.grace_secs),
+        }
+    }
+
+    pub fn regions(&self) -> Vec<Region> {
+        let relay = |relay: &RelayConfig| Relay {
+            urls: relay.urls.clone(),
+            shared_secrets: relay.shared_secrets.clone(),
+        };
+        self.regions
+            .iter()
+            .map(|region| Region {
+                id: region.id.clone(),
+                relays: region.relays.iter().map(relay).collect(),
+            })
+            .collect()
+    }
+}
+
+fn is_relay_url(url: &str) -> bool {
+    url.starts_with("turn:") || url.starts_with("turns:")
+}
+
+/// What is wrong with the configuration, in one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+impl ConfigError {
+    fn toml(text: &str, error: &toml::de::Error) -> Self {
+        let line = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .map_or(1, |before| before.matches('\n').count() + 1);
+        let message = error.message();
+        match closest_key(message) {
+            Some((unknown, closest)) => Self(format!(
+                "line {line}: unknown key `{unknown}`; did you mean `{closest}`?"
+            )),
+            None => Self(format!("line {line}: {}", message.replace('\n', " "))),
+        }
+    }
+}
+
+/// The unknown key of serde's message and the known one closest to it.
+fn closest_key(message: &str) -> Option<(&str, &str)> {
+    let mut names = message
+        .strip_prefix("unknown field")?
+        .split('`')
+        .skip(1)
+        .step_by(2);
+    let unknown = names.next()?;
+    let closest = names.min_by_key(|known| strsim::damerau_levenshtein(unknown, known))?;
+    Some((unknown, closest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+listen = "127.0.0.1:0"
+database = "sqlite:/tmp/cloud.db"
+bus = "local"
+public_url = "http://127.0.0.1:8443"
+state = "/tmp/cloud"
+[[region]]
+id = "local"
+[[region.relay]]
+urls = ["turn:127.0.0.1:3478?transport=udp"]
+shared_secrets = ["s"]
+[session]
+token_ttl_secs = 5
+"#;
+
+    #[test]
+    fn the_documented_file_is_understood() {
+        let config = Config::parse(GOOD).unwrap();
+        assert_eq!(config.terms().token_ttl, Duration::from_secs(5));
+        assert_eq!(config.regions().len(), 1);
+        assert!(!format!("{config:?}").contains("\"s\""));
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_line_and_the_closest_key() {
+        for (from, to, said) in [
+            (
+                "listen =",
+                "lsten =",
+                "line 2: unknown key `lsten`; did you mean `listen`?",
+            ),
+            (
+                "token_ttl_secs =",
+                "token_ttl =",
+                "line 13: unknown key `token_ttl`; did you mean `token_ttl_secs`?",
+            ),
+            (
+                "urls =",
+                "url =",
+                "line 10: unknown key `url`; did you mean `urls`?",
+            ),
+            (
+                "= 5",
+                "= 601",
+                "`session.token_ttl_secs` is 601, not 1 to 600",
+            ),
+            ("sqlite:", "mysql:", "`database` must begin with `sqlite:`"),
+        ] {
+            let error = Config::parse(&GOOD.replace(from, to)).unwrap_err();
+            assert_eq!(error.to_string(), said);
+        }
+        assert!(
+            Config::parse("")
+                .unwrap_err()
+                .to_string()
+                .contains("database")
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! The shell: flags, database, HTTP, and the start and end of the process.
+
+use std::process::ExitCode;
+
+mod admin;
+mod api;
+mod args;
+mod pages;
+mod problems;
+mod run;
+mod state;
+pub mod store;
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::config::ConfigError;
+
+/// The whole program; returns its exit code.
+pub fn main() -> ExitCode {
+    let args = args::Args::parse();
+    match start(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("multiclaw-cloud: {error:#}");
+            // The contract: 2 for bad configuration, 1 otherwise.
+            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn start(args: &args::Args) -> anyhow::Result<()> {
+    if let Some(args::Command::Completions { shell }) = &args.command {
+        args::print_completions(*shell);
+        return Ok(());
+    }
+    let config = args.configuration()?;
+    if args.check_config {
+        eprintln!("The configuration is sound.");
+        return Ok(());
+    }
+    run::init_logs(args.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime cannot start")?;
+    runtime.block_on(async {
+        match &args.command {
+            Some(command) => admin::execute(command, &config).await,
+            None => run::serve(&config).await,
+        }
+    })
+}

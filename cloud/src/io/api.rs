@@ -1,0 +1,126 @@
+//! The HTTP API under `/api/v1`: thin handlers, `Problem` JSON for every refusal.
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use protocol::id::{InstanceId, SessionId};
+use protocol::problem::Problem;
+use protocol::token::TICKET_TTL;
+use serde_json::json;
+use signalling::io::{Service, problem_response, unix_now};
+use signalling::{Granter, Presence};
+use uuid::Uuid;
+
+use super::problems;
+use super::store::Store;
+use crate::access::{AccessKey, AccessRecord};
+
+/// No request here has a body worth the name, in bytes.
+const BODY_LEN_MAX: usize = 64 * 1024;
+
+#[derive(Clone)]
+pub(super) struct Api {
+    pub(super) store: Store,
+    pub(super) granter: Arc<Granter>,
+    pub(super) signalling: Service,
+}
+
+pub(super) fn routes(api: Api) -> Router {
+    Router::new()
+        .route("/api/v1/instances/{id}", get(instance))
+        .route("/api/v1/instances/{id}/tickets", post(ticket))
+        .route("/healthz", get(health))
+        .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
+        .with_state(api)
+}
+
+/// A connect ticket for the instance that the access key opens.
+async fn ticket(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let ticket = match api.admit(&id, &headers).await {
+        Ok(access) => api.granter.ticket(
+            SessionId::from_uuid(Uuid::new_v4()),
+            access.instance,
+            access.role,
+            access.id,
+            unix_now(),
+        ),
+        Err(problem) => return problem_response(&problem),
+    };
+    match ticket {
+        Ok(ticket) => Json(json!({
+            "ticket": ticket,
+            "expires_in_secs": TICKET_TTL.as_secs(),
+        }))
+        .into_response(),
+        Err(_) => problem_response(&problems::internal()),
+    }
+}
+
+/// The instance's state, for whoever may use it.
+async fn instance(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let access = match api.admit(&id, &headers).await {
+        Ok(access) => access,
+        Err(problem) => return problem_response(&problem),
+    };
+    let region = match api.store.find_instance(&access.instance).await {
+        Ok(record) => record.map(|record| record.region),
+        Err(error) => return problem_response(&failed(&error)),
+    };
+    let state = match api.signalling.presence(access.instance.clone()).await {
+        Presence::Absent => "Stopped",
+        Presence::Starting => "Starting",
+        Presence::Online => "Online",
+    };
+    Json(json!({
+        "instance": access.instance,
+        "state": state,
+        "region": region,
+        "role": access.role,
+    }))
+    .into_response()
+}
+
+async fn health(State(api): State<Api>) -> Response {
+    match (api.signalling.figures().await, api.store.check().await) {
+        (Some(_), Ok(())) => Json(json!({ "ok": true })).into_response(),
+        _ => problem_response(&problems::internal()),
+    }
+}
+
+impl Api {
+    /// Who calls and what it opens. First the key is judged, then the name: so neither a wrong key
+    /// nor a right one tells whether another instance exists.
+    async fn admit(&self, id: &str, headers: &HeaderMap) -> Result<AccessRecord, Problem> {
+        let key = bearer(headers)
+            .and_then(AccessKey::parse)
+            .ok_or_else(problems::key_refused)?;
+        let access = self
+            .store
+            .find_access(&key.id)
+            .await
+            .map_err(|error| failed(&error))?
+            .filter(|access| access.admits(&key, unix_now()))
+            .ok_or_else(problems::key_refused)?;
+        let named = InstanceId::new(id).map_err(|_| problems::instance_unknown())?;
+        if access.instance == named {
+            Ok(access)
+        } else {
+            Err(problems::instance_unknown())
+        }
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn failed(error: &anyhow::Error) -> Problem {
+    tracing::error!("the database failed: {error:#}");
+    problems::internal()
+}

@@ -1,0 +1,168 @@
+//! The life of the service: start, ready line, drain, stop.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::middleware;
+use axum::serve::ListenerExt;
+use signalling::Granter;
+use signalling::io::{Origins, Service, problem_response, unix_now};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing_subscriber::EnvFilter;
+
+use super::args::LogFormat;
+use super::pages::Transport;
+use super::state::StateFolder;
+use super::store::{self, Store};
+use super::{api, pages, problems};
+use crate::assets::ASSETS;
+use crate::config::Config;
+
+/// Requests under way get so long to finish when the service stops.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+/// How soon a change made by a subcommand is noticed.
+const RECONCILE_EVERY: Duration = Duration::from_secs(2);
+/// Requests to the database that may wait.
+const STORE_QUEUE_MAX: usize = 1024;
+
+pub(super) fn init_logs(format: LogFormat) {
+    let filter =
+        EnvFilter::try_from_env("MULTICLAW_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+/// Runs until the first SIGTERM or SIGINT, drains, and returns; a second one stops at once.
+pub(super) async fn serve(config: &Config) -> Result<()> {
+    let mut signals = Signals::new()?;
+    let state = StateFolder::open(&config.state)?;
+    let store = Store::open(&config.database).await?;
+    let granter = Granter::new(&state.key, config.regions(), config.terms())
+        .context("the signing key cannot sign")?;
+    let granter = Arc::new(granter);
+    let signalling = start_signalling(granter.clone(), &store).await?;
+    let listener = listen(config.listen).await?;
+    let address = listener.local_addr()?;
+    let url = config
+        .public_url
+        .clone()
+        .unwrap_or_else(|| format!("http://{address}"));
+    let api = api::Api {
+        store: store.clone(),
+        granter,
+        signalling: signalling.clone(),
+    };
+    let router = router(api, &url);
+    let reconciling = tokio::spawn(reconcile(store, signalling.clone()));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let listener = listener.tap_io(|stream| {
+        // Small messages must not wait for each other; a socket that refuses this still works.
+        let _ = stream.set_nodelay(true);
+    });
+    let server = axum::serve(listener, router).with_graceful_shutdown(async {
+        let _ = stopped.await;
+    });
+    let server = tokio::spawn(server.into_future());
+    println!(
+        "{}",
+        serde_json::json!({ "ready": "cloud", "url": url, "pid": std::process::id() })
+    );
+    tracing::info!(%address, "ready");
+
+    signals.received().await;
+    tracing::info!("draining");
+    reconciling.abort();
+    // Nobody listens to this only if the server has ended by itself.
+    let _ = stop.send(());
+    tokio::select! {
+        () = finish(signalling, server) => Ok(()),
+        () = signals.received() => anyhow::bail!("stopped by a second signal before the drain was over"),
+    }
+}
+
+/// Every route, under the headers that every answer carries.
+pub(super) fn router(api: api::Api, url: &str) -> Router {
+    let transport = if url.starts_with("https://") {
+        Transport::Https
+    } else {
+        Transport::Http
+    };
+    let signalling = signalling::io::routes(api.signalling.clone(), Origins::new([url]));
+    api::routes(api)
+        .merge(signalling)
+        .merge(pages::routes(ASSETS))
+        .fallback(async || problem_response(&problems::not_found()))
+        .layer(middleware::from_fn_with_state(
+            transport,
+            pages::add_headers,
+        ))
+}
+
+/// Signalling as it was when the service last ran.
+pub(super) async fn start_signalling(granter: Arc<Granter>, store: &Store) -> Result<Service> {
+    let (sessions, tickets) = store.load().await.context("the database cannot be read")?;
+    let (requests, queue) = mpsc::channel(STORE_QUEUE_MAX);
+    tokio::spawn(store::answer(store.clone(), queue));
+    Ok(Service::start(granter, sessions, tickets, requests))
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "cannot listen on {address}; stop whoever uses the port, or set `listen` to another"
+        )
+    })
+}
+
+/// Tells signalling what subcommands changed in the database.
+async fn reconcile(store: Store, signalling: Service) {
+    let mut ticks = tokio::time::interval(RECONCILE_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match store.directory(unix_now()).await {
+            Ok((instances, revoked)) => signalling.reconcile(instances, revoked).await,
+            Err(error) => tracing::error!("the database failed: {error:#}"),
+        }
+    }
+}
+
+async fn finish(signalling: Service, server: tokio::task::JoinHandle<std::io::Result<()>>) {
+    signalling.drain().await;
+    if tokio::time::timeout(FINISH_WITHIN, server).await.is_err() {
+        tracing::info!("some requests did not finish in time");
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

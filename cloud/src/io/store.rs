@@ -1,0 +1,456 @@
+//! The database: SQLite, one file, every acknowledged change on disk before it is acknowledged.
+//!
+//! Migrations only go forward, in order, each in one transaction. A database written by a newer
+//! program is refused and not touched.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use protocol::id::{InstanceId, SessionId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use signalling::io::StoreRequest;
+use signalling::{Effect, InstanceRecord, SessionRow};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
+use sqlx::{Row, Sqlite, Transaction};
+use tokio::sync::mpsc;
+
+use crate::access::AccessRecord;
+
+/// In order; the position of a migration, counted from 1, is its version.
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_sessions.sql")];
+/// Connections to the file: one writes at a time, readers do not wait for it.
+const CONNECTIONS_MAX: u32 = 4;
+/// How long another program may hold the write lock before we give up.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Revocations are looked at for so long after they happened; sessions end within seconds.
+const REVOKED_WITHIN: Duration = Duration::from_secs(3600);
+
+/// The database; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store(SqlitePool);
+
+impl Store {
+    /// Opens or creates the database and brings it up to date.
+    ///
+    /// # Errors
+    ///
+    /// One sentence with the next step if the file cannot be created, written or locked, or is of
+    /// a newer version.
+    pub async fn open(url: &str) -> Result<Self> {
+        let options = SqliteConnectOptions::from_str(url)
+            .with_context(|| {
+                format!("`{url}` is no database address; write sqlite:/path/cloud.db")
+            })?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let file = options.get_filename().to_owned();
+        let advice = || {
+            let shown = file.display();
+            format!(
+                "cannot write the database {shown}; make it writable, stop whoever locks it, or set `database` to another file"
+            )
+        };
+        if let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) {
+            std::fs::create_dir_all(folder).with_context(advice)?;
+        }
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(BUSY_TIMEOUT * 2)
+            .connect_with(options)
+            .await
+            .with_context(advice)?;
+        let store = Self(pool);
+        let version = store.migrate().await.with_context(advice)?;
+        let known = MIGRATIONS.len();
+        if version > known {
+            bail!(
+                "the database {} was written by a newer program (version {version}, this one knows {known}); start that program",
+                file.display()
+            );
+        }
+        Ok(store)
+    }
+
+    /// Stores all effects or none.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails; then nothing is stored.
+    pub async fn commit(&self, effects: &[Effect]) -> Result<()> {
+        let mut transaction = self.0.begin().await?;
+        for effect in effects {
+            apply(&mut transaction, effect).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// What signalling needs at its start: sessions, and spent tickets with their expiry.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails or holds what nobody wrote.
+    pub async fn load(&self) -> Result<(Vec<SessionRow>, Vec<(SessionId, u64)>)> {
+        let sessions = sqlx::query("SELECT * FROM session")
+            .fetch_all(&self.0)
+            .await?
+            .iter()
+            .map(session_row)
+            .collect::<Result<_>>()?;
+        let tickets = sqlx::query("SELECT id, expires_unix FROM spent_ticket")
+            .fetch_all(&self.0)
+            .await?
+            .iter()
+            .map(|row| Ok((text(row, "id")?.parse()?, unix(row, "expires_unix")?)))
+            .collect::<Result<_>>()?;
+        Ok((sessions, tickets))
+    }
+
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn check(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&self.0).await?;
+        Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn find_instance(&self, instance: &InstanceId) -> Result<Option<InstanceRecord>> {
+        sqlx::query("SELECT * FROM instance WHERE id = $1 AND deleted_unix IS NULL")
+            .bind(instance.as_str())
+            .fetch_optional(&self.0)
+            .await?
+            .map(|row| instance_record(&row))
+            .transpose()
+    }
+
+    /// # Errors
+    ///
+    /// If the id is taken, now or by a deleted instance.
+    pub async fn create_instance(&self, record: &InstanceRecord, unix_now: Duration) -> Result<()> {
+        let created = sqlx::query(
+            "INSERT INTO instance (id, region, credential_hash, created_unix) \
+             VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(record.instance.as_str())
+        .bind(&record.region)
+        .bind(record.credential_hash.as_slice())
+        .bind(seconds(unix_now)?)
+        .execute(&self.0)
+        .await?;
+        if created.rows_affected() == 0 {
+            bail!(
+                "the name `{}` was used before; choose another",
+                record.instance
+            );
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn list_instances(&self) -> Result<Vec<InstanceRecord>> {
+        sqlx::query("SELECT * FROM instance WHERE deleted_unix IS NULL ORDER BY id")
+            .fetch_all(&self.0)
+            .await?
+            .iter()
+            .map(instance_record)
+            .collect()
+    }
+
+    /// Leaves a tombstone: the id never returns. Its access keys go with it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such instance.
+    pub async fn delete_instance(&self, instance: &InstanceId, unix_now: Duration) -> Result<()> {
+        let mut transaction = self.0.begin().await?;
+        let deleted = sqlx::query(
+            "UPDATE instance SET deleted_unix = $2 WHERE id = $1 AND deleted_unix IS NULL",
+        )
+        .bind(instance.as_str())
+        .bind(seconds(unix_now)?)
+        .execute(&mut *transaction)
+        .await?;
+        if deleted.rows_affected() == 0 {
+            bail!("there is no instance `{instance}`; `instance list` shows those there are");
+        }
+        sqlx::query(
+            "UPDATE access SET revoked_unix = $2 WHERE instance = $1 AND revoked_unix IS NULL",
+        )
+        .bind(instance.as_str())
+        .bind(seconds(unix_now)?)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn find_access(&self, id: &str) -> Result<Option<AccessRecord>> {
+        sqlx::query("SELECT * FROM access WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.0)
+            .await?
+            .map(|row| access_record(&row))
+            .transpose()
+    }
+
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn create_access(&self, record: &AccessRecord, unix_now: Duration) -> Result<()> {
+        let expires = record.expires_unix.map(i64::try_from).transpose()?;
+        sqlx::query(
+            "INSERT INTO access (id, instance, role, key_hash, created_unix, expires_unix) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(&record.id)
+        .bind(record.instance.as_str())
+        .bind(word(&record.role)?)
+        .bind(record.key_hash.as_slice())
+        .bind(seconds(unix_now)?)
+        .bind(expires)
+        .execute(&self.0)
+        .await?;
+        Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn list_access(&self, instance: Option<&InstanceId>) -> Result<Vec<AccessRecord>> {
+        sqlx::query(
+            "SELECT * FROM access WHERE $1 IS NULL OR instance = $1 ORDER BY created_unix, id",
+        )
+        .bind(instance.map(InstanceId::as_str))
+        .fetch_all(&self.0)
+        .await?
+        .iter()
+        .map(access_record)
+        .collect()
+    }
+
+    /// # Errors
+    ///
+    /// If there is no such key.
+    pub async fn revoke_access(&self, id: &str, unix_now: Duration) -> Result<()> {
+        let revoked = sqlx::query(
+            "UPDATE access SET revoked_unix = coalesce(revoked_unix, $2) WHERE id = $1",
+        )
+        .bind(id)
+        .bind(seconds(unix_now)?)
+        .execute(&self.0)
+        .await?;
+        if revoked.rows_affected() == 0 {
+            bail!("there is no access key `{id}`; `access list` shows those there are");
+        }
+        Ok(())
+    }
+
+    /// The instances that exist, and the access keys revoked lately.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn directory(
+        &self,
+        unix_now: Duration,
+    ) -> Result<(HashSet<InstanceId>, HashSet<String>)> {
+        let instances = sqlx::query("SELECT id FROM instance WHERE deleted_unix IS NULL")
+            .fetch_all(&self.0)
+            .await?
+            .iter()
+            .map(|row| Ok(InstanceId::new(&text(row, "id")?)?))
+            .collect::<Result<_>>()?;
+        let revoked = sqlx::query("SELECT id FROM access WHERE revoked_unix >= $1")
+            .bind(seconds(unix_now.saturating_sub(REVOKED_WITHIN))?)
+            .fetch_all(&self.0)
+            .await?
+            .iter()
+            .map(|row| text(row, "id"))
+            .collect::<Result<_>>()?;
+        Ok((instances, revoked))
+    }
+
+    /// Returns the version found, or reached.
+    async fn migrate(&self) -> Result<usize> {
+        let mut transaction = self.0.begin().await?;
+        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
+            .execute(&mut *transaction)
+            .await?;
+        let found: i64 =
+            sqlx::query("SELECT coalesce(max(version), 0) AS version FROM schema_version")
+                .fetch_one(&mut *transaction)
+                .await?
+                .try_get("version")?;
+        let found = usize::try_from(found)?;
+        for (version, migration) in (1_i64..).zip(MIGRATIONS).skip(found) {
+            sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
+            sqlx::query("INSERT INTO schema_version (version) VALUES ($1)")
+                .bind(version)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        // A write, so that a read-only or locked database is noticed at the start.
+        sqlx::query("UPDATE schema_version SET version = version")
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(found.max(MIGRATIONS.len()))
+    }
+}
+
+/// Answers signalling's requests until it is gone.
+pub async fn answer(store: Store, mut requests: mpsc::Receiver<StoreRequest>) {
+    while let Some(request) = requests.recv().await {
+        match request {
+            StoreRequest::Commit { effects, done } => {
+                let stored = store.commit(&effects).await;
+                if let Err(error) = &stored {
+                    tracing::error!("a change could not be stored: {error:#}");
+                }
+                // Whoever asked may have gone meanwhile.
+                let _ = done.send(stored.is_ok());
+            }
+            StoreRequest::FindInstance { instance, found } => {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    match store.find_instance(&instance).await {
+                        Ok(record) => drop(found.send(record)),
+                        Err(error) => tracing::error!("the database failed: {error:#}"),
+                    }
+                });
+            }
+        }
+    }
+}
+
+async fn apply(transaction: &mut Transaction<'_, Sqlite>, effect: &Effect) -> Result<()> {
+    let query = match effect {
+        Effect::TicketSpent {
+            ticket,
+            expires_unix,
+        } => sqlx::query(
+            "INSERT INTO spent_ticket (id, expires_unix) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(ticket.to_string())
+        .bind(i64::try_from(*expires_unix)?),
+        Effect::SessionStored(row) => return store_session(transaction, row).await,
+        Effect::SessionRemoved(session) => {
+            sqlx::query("DELETE FROM session WHERE id = $1").bind(session.to_string())
+        }
+        Effect::TicketsForgotten { before_unix } => {
+            sqlx::query("DELETE FROM spent_ticket WHERE expires_unix < $1")
+                .bind(i64::try_from(*before_unix)?)
+        }
+    };
+    query.execute(&mut **transaction).await?;
+    Ok(())
+}
+
+async fn store_session(transaction: &mut Transaction<'_, Sqlite>, row: &SessionRow) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO session (id, instance, role, mode, subject, region, generation, opened_unix, \
+         issued_unix, expires_unix) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+         ON CONFLICT (id) DO UPDATE SET generation = $7, issued_unix = $9, expires_unix = $10",
+    )
+    .bind(row.session.to_string())
+    .bind(row.instance.as_str())
+    .bind(word(&row.role)?)
+    .bind(word(&row.mode)?)
+    .bind(&row.subject)
+    .bind(&row.region)
+    .bind(i64::from(row.generation))
+    .bind(i64::try_from(row.opened_unix)?)
+    .bind(i64::try_from(row.issued_unix)?)
+    .bind(i64::try_from(row.expires_unix)?)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+fn session_row(row: &SqliteRow) -> Result<SessionRow> {
+    Ok(SessionRow {
+        session: text(row, "id")?.parse()?,
+        instance: InstanceId::new(&text(row, "instance")?)?,
+        role: from_word(&text(row, "role")?)?,
+        mode: from_word(&text(row, "mode")?)?,
+        subject: text(row, "subject")?,
+        region: text(row, "region")?,
+        generation: u32::try_from(row.try_get::<i64, _>("generation")?)?,
+        opened_unix: unix(row, "opened_unix")?,
+        issued_unix: unix(row, "issued_unix")?,
+        expires_unix: unix(row, "expires_unix")?,
+    })
+}
+
+fn instance_record(row: &SqliteRow) -> Result<InstanceRecord> {
+    Ok(InstanceRecord {
+        instance: InstanceId::new(&text(row, "id")?)?,
+        region: text(row, "region")?,
+        credential_hash: hash(row, "credential_hash")?,
+    })
+}
+
+fn access_record(row: &SqliteRow) -> Result<AccessRecord> {
+    let expires: Option<i64> = row.try_get("expires_unix")?;
+    Ok(AccessRecord {
+        id: text(row, "id")?,
+        instance: InstanceId::new(&text(row, "instance")?)?,
+        role: from_word(&text(row, "role")?)?,
+        key_hash: hash(row, "key_hash")?,
+        expires_unix: expires.map(u64::try_from).transpose()?,
+        revoked: row.try_get::<Option<i64>, _>("revoked_unix")?.is_some(),
+    })
+}
+
+fn text(row: &SqliteRow, column: &str) -> Result<String> {
+    Ok(row.try_get(column)?)
+}
+
+fn unix(row: &SqliteRow, column: &str) -> Result<u64> {
+    Ok(u64::try_from(row.try_get::<i64, _>(column)?)?)
+}
+
+fn hash(row: &SqliteRow, column: &str) -> Result<[u8; 32]> {
+    let bytes: Vec<u8> = row.try_get(column)?;
+    bytes
+        .try_into()
+        .ok()
+        .context("a stored hash has another length than 32 bytes")
+}
+
+fn seconds(time: Duration) -> Result<i64> {
+    Ok(i64::try_from(time.as_secs())?)
+}
+
+/// One of our own enums as it is written on the wire: `control`.
+fn word(value: &impl Serialize) -> Result<String> {
+    match serde_json::to_value(value)? {
+        serde_json::Value::String(word) => Ok(word),
+        other => bail!("{other} is no word"),
+    }
+}
+
+fn from_word<T: DeserializeOwned>(word: &str) -> Result<T> {
+    Ok(serde_json::from_value(word.into())?)
+}
+
+#[cfg(test)]
+mod tests;
