@@ -1,0 +1,36 @@
+/** What is known about a session, as plain facts; `page/words.js` puts them into sentences. */
+
+/**
+ * @typedef {"none" | "asking" | "checking" | "picture" | "live" | "lost"} Media how far the picture
+ *   is: no connection, offered, looking for a path, waiting for the first frame, moving, or cut off
+ *
+ * @typedef {object} Facts
+ * @property {boolean} service whether the service is in reach
+ * @property {number | null} retryAtMs when the service is tried again
+ * @property {boolean} granted
+ * @property {boolean} agentOnline
+ * @property {Media} media
+ * @property {boolean} slow the first path takes longer than a direct one usually does
+ * @property {import("./launch.js").Mode} mode
+ * @property {string} region
+ * @property {import("./path.js").Path | null} path
+ * @property {import("./problem.js").Problem | null} problem
+ * @property {boolean} over whether the problem ended the session
+ */
+
+/** @returns {Facts} before anything was asked */
+export function firstFacts(/** @type {import("./launch.js").Mode} */ mode) {
+  return {
+    service: false,
+    retryAtMs: null,
+    granted: false,
+    agentOnline: true,
+    media: "none",
+    slow: false,
+    mode,
+    region: "",
+    path: null,
+    problem: null,
+    over: false,
+  };
+}

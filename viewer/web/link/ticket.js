@@ -1,0 +1,40 @@
+/** Connect tickets: the access key is shown to the service, which hands out a ticket used once. */
+
+import { ProblemError, UNREACHABLE, asProblem } from "./problem.js";
+
+/** A service that says nothing for so long is out of reach, in milliseconds. */
+const TIMEOUT_MS = 10_000;
+
+/**
+ * @param {string} instance
+ * @param {string} key
+ * @returns {Promise<string>}
+ * @throws {ProblemError} with what the service said, or that it is out of reach
+ */
+export async function fetchTicket(instance, key) {
+  const response = await request(instance, key);
+  const body = await response.json().catch(() => null);
+  if (response.ok && typeof body?.ticket === "string") return body.ticket;
+  throw new ProblemError(asProblem(body) ?? asProblem(body?.problem) ?? refusal(response.status));
+}
+
+async function request(/** @type {string} */ instance, /** @type {string} */ key) {
+  try {
+    return await fetch(`/api/v1/instances/${instance}/tickets`, {
+      method: "POST",
+      headers: { Authorization: `Bearer ${key}` },
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      cache: "no-store",
+      credentials: "omit",
+    });
+  } catch {
+    throw new ProblemError(UNREACHABLE);
+  }
+}
+
+/** @returns {import("./problem.js").Problem} */
+function refusal(/** @type {number} */ status) {
+  if (status === 502 || status === 503 || status === 504) return UNREACHABLE;
+  const cause = `The service answered with status ${status}.`;
+  return { code: "INTERNAL", cause, next_step: "Try again; if it persists, tell your operator." };
+}

@@ -1,0 +1,161 @@
+/**
+ * The browser viewer. Opens the session the address names before anything else, then joins it to
+ * the page: words for its state, a toolbar, the desktop's input and picture.
+ */
+
+import { placeIcons } from "../../web/icons.js";
+import { rememberMode, takeLaunch } from "./link/launch.js";
+import { canShowPicture } from "./link/offer.js";
+import { NO_KEY, NO_WEBRTC, parseProblem } from "./link/problem.js";
+import { firstFacts } from "./link/facts.js";
+import { Session } from "./link/session.js";
+import { Desktop } from "./page/desktop.js";
+import { byId } from "./page/dom.js";
+import { Statistics } from "./page/statistics.js";
+import { Status, sayBriefly } from "./page/status.js";
+import { Toolbar } from "./page/toolbar.js";
+import { describe } from "./page/words.js";
+
+const VIEW_ONLY = /** @type {const} */ ({
+  role: "view",
+  clipboard_to_host: false,
+  clipboard_to_viewer: false,
+});
+
+let launch = takeLaunch({ location, history, storage: sessionStorage });
+/** @type {Session | null} */
+let session = null;
+/** Facts while there is no session to ask. */
+let facts = firstFacts(launch.mode);
+
+// The session first: its round trips run while the page is being put together.
+open();
+
+const statisticsPorts = {
+  report: async () => (await session?.peer?.stats()) ?? null,
+  path: () => session?.facts.path ?? null,
+  ageMs: () => desktop.picture.takeAgeMs(),
+};
+const desktop = new Desktop({
+  channels: () => session?.peer?.channels ?? null,
+  policy: () => session?.grant?.policy ?? VIEW_ONLY,
+  live: () => session?.facts.media === "live",
+  firstFrame: () => session?.pictureShown(),
+  say: sayBriefly,
+});
+const statistics = new Statistics(statisticsPorts);
+const testStatistics = new Statistics({ ...statisticsPorts, ageMs: () => null });
+const status = new Status(act);
+const toolbar = new Toolbar({
+  mode: chooseMode,
+  fit: (choice) => desktop.chooseFit(choice),
+  lockPointer: () => void desktop.pointer.lock().catch(() => sayBriefly("The pointer was not locked.")),
+  typeByTouch: () => desktop.focus(),
+  statistics: (open) => {
+    desktop.picture.watch(open);
+    statistics.setOpen(open);
+  },
+  leave,
+  backToDesktop: () => desktop.focus(),
+});
+
+placeIcons(document);
+document.title = `${launch.instance || "Desktop"} · MultiClaw`;
+byId("card-name").textContent = launch.instance;
+setInterval(render, 1_000);
+addEventListener("online", () => session?.hurry());
+addEventListener("pageshow", (event) => event.persisted && open());
+addEventListener("hashchange", relaunch);
+navigator.connection?.addEventListener("change", () => session?.hurry());
+render();
+
+/** Read-only, for tests and for support. */
+Object.defineProperty(window, "multiclaw", {
+  value: Object.freeze({
+    state: () => Object.freeze({ ...words(), mode: session?.facts.mode ?? launch.mode }),
+    path: () => session?.facts.path ?? null,
+    stats: () => testStatistics.read(),
+    session: () => session?.grant?.session ?? null,
+  }),
+});
+
+function open() {
+  session?.leave();
+  session = null;
+  facts = firstFacts(launch.mode);
+  const problem = !canShowPicture() ? NO_WEBRTC : launch.key ? null : NO_KEY;
+  if (problem) {
+    facts = { ...facts, problem, over: true };
+    return;
+  }
+  session = new Session(launch, {
+    changed: () => queueMicrotask(render),
+    picture: (stream) => desktop.picture.show(stream),
+    opened: () => desktop.restart(),
+    handle,
+  });
+  session.start();
+}
+
+function handle(/** @type {import("./input/control.js").HostMessage} */ message) {
+  if (message.type === "notice") {
+    const problem = parseProblem(message.json);
+    if (problem) sayBriefly(`${problem.cause} ${problem.next_step}`);
+  }
+  if (message.type === "host-stats") {
+    statistics.handleHost(message);
+    testStatistics.handleHost(message);
+  }
+  desktop.handle(message);
+}
+
+function words() {
+  return describe(session?.facts ?? facts, performance.now());
+}
+
+function render() {
+  const said = words();
+  const wasLive = document.body.dataset.phase === "live";
+  status.show(said, session?.grant?.policy.role === "view");
+  toolbar.setWanted(said.phase === "live" || said.phase === "reconnecting");
+  toolbar.showChoices(session?.facts.mode ?? launch.mode, desktop.fit.choice);
+  if (said.phase === "live" && !wasLive && matchMedia("(pointer: fine)").matches) desktop.focus();
+}
+
+function act(/** @type {import("./page/words.js").Action} */ action) {
+  if (action === "retry") return session?.hurry();
+  if (action !== "connect") remember(action);
+  open();
+  render();
+}
+
+function chooseMode(/** @type {import("./link/launch.js").Mode} */ mode) {
+  remember(mode);
+  session?.setMode(mode);
+}
+
+function remember(/** @type {import("./link/launch.js").Mode} */ mode) {
+  launch = { ...launch, mode };
+  rememberMode(sessionStorage, launch.instance, mode);
+}
+
+function leave() {
+  session?.leave();
+  session = null;
+  facts = { ...firstFacts(launch.mode), problem: LEFT, over: true };
+  render();
+}
+
+/** Another link to this desktop was opened in this tab. */
+function relaunch() {
+  if (!location.hash) return;
+  launch = takeLaunch({ location, history, storage: sessionStorage });
+  open();
+  render();
+}
+
+const LEFT = {
+  code: "SESSION_ENDED",
+  cause: "You disconnected. Programs on the desktop go on running.",
+  next_step: "",
+};

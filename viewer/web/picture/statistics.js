@@ -1,0 +1,82 @@
+/**
+ * The browser's counters → figures a person can read: differences between two readings, per second
+ * or per frame.
+ */
+
+import { selectedPair } from "../link/path.js";
+
+/**
+ * @typedef {object} Reading the counters of one moment
+ * @property {number} atMs
+ * @property {any} video
+ * @property {any} pair
+ * @property {any} codec
+ *
+ * @typedef {object} Figures
+ * @property {number | null} roundTripMs
+ * @property {number | null} bitrateBps
+ * @property {number | null} framesPerSecond
+ * @property {number | null} decodeMs per frame
+ * @property {number | null} bufferMs per frame, from the last packet to the decoder
+ * @property {number | null} lossPercent
+ * @property {number} width
+ * @property {number} height
+ * @property {string} codec
+ * @property {number} framesDecoded
+ * @property {number} framesDropped
+ * @property {number} keyFrameRequests
+ * @property {number} bytesReceived
+ */
+
+/** @returns {Reading} */
+export function takeReading(
+  /** @type {Map<string, any> | RTCStatsReport} */ report,
+  /** @type {number} */ atMs,
+) {
+  const entries = [.../** @type {Map<string, any>} */ (report).values()];
+  const video = entries.find(({ type, kind }) => type === "inbound-rtp" && kind === "video") ?? {};
+  return { atMs, video, pair: selectedPair(report) ?? {}, codec: report.get(video.codecId) ?? {} };
+}
+
+/** @returns {Figures} */
+export function figures(/** @type {Reading} */ now, /** @type {Reading | null} */ before) {
+  const gained = (/** @type {string} */ name) => difference(now.video[name], before?.video[name]);
+  const seconds = before ? (now.atMs - before.atMs) / 1000 : null;
+  const frames = gained("framesDecoded");
+  const [received, lost] = [gained("packetsReceived"), gained("packetsLost")];
+  const trip = now.pair.currentRoundTripTime;
+  return {
+    roundTripMs: trip === undefined ? null : trip * 1000,
+    bitrateBps: ratio(gained("bytesReceived"), seconds, 8),
+    framesPerSecond: ratio(frames, seconds, 1),
+    decodeMs: ratio(gained("totalDecodeTime"), frames, 1000),
+    bufferMs: ratio(gained("jitterBufferDelay"), gained("jitterBufferEmittedCount"), 1000),
+    lossPercent: received === null || lost === null ? null : ratio(lost, received + lost, 100),
+    width: now.video.frameWidth ?? 0,
+    height: now.video.frameHeight ?? 0,
+    codec: codecWords(now.codec),
+    framesDecoded: now.video.framesDecoded ?? 0,
+    framesDropped: now.video.framesDropped ?? 0,
+    keyFrameRequests: now.video.pliCount ?? 0,
+    bytesReceived: now.video.bytesReceived ?? 0,
+  };
+}
+
+/** "H.264 4:4:4" or "H.264": the profile that matters to a reader is the one with all colours. */
+function codecWords(/** @type {{mimeType?: string, sdpFmtpLine?: string}} */ codec) {
+  if (!codec.mimeType) return "";
+  const name = codec.mimeType.replace(/^video\//i, "").replace(/^H264$/i, "H.264");
+  return /profile-level-id=f4/i.test(codec.sdpFmtpLine ?? "") ? `${name} 4:4:4` : name;
+}
+
+function difference(/** @type {number | undefined} */ now, /** @type {number | undefined} */ before) {
+  return now === undefined || before === undefined ? null : Math.max(0, now - before);
+}
+
+function ratio(
+  /** @type {number | null} */ part,
+  /** @type {number | null} */ whole,
+  /** @type {number} */ factor,
+) {
+  return part === null || !whole ? null : (part / whole) * factor;
+}
