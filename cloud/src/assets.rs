@@ -1,16 +1,14 @@
-//! The files of the browser viewer, embedded: `viewer/web` and the shared look of `web`.
+//! The files that are served: the browser viewer and the shared look of all pages, embedded.
 
-/// One file as it is served.
-#[derive(Clone, Copy, Debug)]
-pub struct Asset {
-    /// Absolute path in URLs.
-    pub path: &'static str,
-    pub content_type: &'static str,
-    pub bytes: &'static [u8],
-}
+pub use web::Asset;
 
 /// Where the page of the viewer is among the assets; it is served at `/connect/{instance}`.
 pub const CONNECT_PAGE: &str = "/viewer/index.html";
 
+/// The files of `viewer/web`.
+const VIEWER: &[Asset] = include!("../../viewer/web/assets.rs");
+
 /// Every file that is served.
-pub const ASSETS: &[Asset] = &[];
+pub fn all() -> impl Iterator<Item = &'static Asset> {
+    VIEWER.iter().chain(web::ASSETS)
+}

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
-    IF_NONE_MATCH, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    self, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
+    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
@@ -18,30 +17,21 @@ use sha2::{Digest, Sha256};
 use signalling::io::problem_response;
 
 use super::problems;
-use crate::assets::{Asset, CONNECT_PAGE};
-
-/// Nothing inline, nothing from elsewhere; cursors and pasted pictures are `data:` and `blob:`.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; \
-    base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+use crate::assets::{self, Asset, CONNECT_PAGE};
 
 /// The routes of all assets and of the connect page.
-pub(super) fn routes(assets: &'static [Asset]) -> Router {
+pub(super) fn routes() -> Router {
     let mut router = Router::new();
-    for asset in assets {
+    let mut page = None;
+    for asset in assets::all() {
         let served = Arc::new(Served::new(asset));
-        router = router.route(
-            asset.path,
-            get(move |headers: HeaderMap| {
-                let served = served.clone();
-                async move { served.respond(&headers) }
-            }),
-        );
+        if asset.path == CONNECT_PAGE {
+            page = Some(served);
+            continue;
+        }
+        let respond = move |headers: HeaderMap| async move { served.respond(&headers) };
+        router = router.route(asset.path, get(respond));
     }
-    let page = assets
-        .iter()
-        .find(|asset| asset.path == CONNECT_PAGE)
-        .map(|asset| Arc::new(Served::new(asset)));
     router.route("/connect/{instance}", get(connect).with_state(page))
 }
 
@@ -96,7 +86,10 @@ pub(super) async fn add_headers(
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            web::CONTENT_SECURITY_POLICY,
+        ),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         (X_FRAME_OPTIONS, "DENY"),

@@ -21,7 +21,6 @@ use super::pages::Transport;
 use super::state::StateFolder;
 use super::store::{self, Store};
 use super::{api, pages, problems};
-use crate::assets::ASSETS;
 use crate::config::Config;
 
 /// Requests under way get so long to finish when the service stops.
@@ -102,7 +101,7 @@ pub(super) fn router(api: api::Api, url: &str) -> Router {
     let signalling = signalling::io::routes(api.signalling.clone(), Origins::new([url]));
     api::routes(api)
         .merge(signalling)
-        .merge(pages::routes(ASSETS))
+        .merge(pages::routes())
         .fallback(async || problem_response(&problems::not_found()))
         .layer(middleware::from_fn_with_state(
             transport,
