@@ -1,1 +1,27 @@
-//! relay
+//! The TURN server of one region (RFC 8656 over RFC 8489).
+//!
+//! [`server::Server`] is the whole protocol without a socket or a clock; one lives on each worker
+//! thread and shares nothing with the others but the [`ledger`]. Relaying a packet allocates
+//! nothing, locks nothing and logs nothing.
+
+pub mod config;
+pub mod endpoint;
+pub mod server;
+
+pub mod allocation;
+pub mod auth;
+pub mod deadlines;
+pub mod indication;
+pub mod ledger;
+pub mod limits;
+pub mod metrics;
+pub mod nonce;
+pub mod policy;
+pub mod send_queue;
+
+#[cfg(feature = "io")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell owns the clock and the threads"
+)]
+pub mod io;

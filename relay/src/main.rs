@@ -1,1 +1,103 @@
-fn main() {}
+//! `multiclaw-relay`: reads the command line and runs the relay.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use relay::io::{Start, load, run};
+use tracing_subscriber::EnvFilter;
+
+/// The commit this program was built from.
+const COMMIT: &str = match option_env!("MULTICLAW_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// The TURN server of one region.
+#[derive(Parser)]
+#[command(
+    name = "multiclaw-relay",
+    version = COMMIT,
+    after_help = "Examples:\n  multiclaw-relay --config relay.toml\n  multiclaw-relay --config relay.toml --check-config\n  multiclaw-relay completions bash"
+)]
+struct Flags {
+    /// The configuration file (TOML).
+    #[arg(long, env = "MULTICLAW_RELAY_CONFIG", default_value = "relay.toml")]
+    config: PathBuf,
+    /// Reads and checks the configuration, certificates included, and stops.
+    #[arg(long)]
+    check_config: bool,
+    /// Worker threads; 0 means one per core. Overrides the file.
+    #[arg(long, env = "MULTICLAW_RELAY_WORKERS")]
+    workers: Option<usize>,
+    /// How logs are written to stderr; RUST_LOG chooses what.
+    #[arg(long, env = "MULTICLAW_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prints a completion script for a shell.
+    Completions { shell: clap_complete::Shell },
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    start_logs(flags.log_format);
+    if let Some(Command::Completions { shell }) = flags.command {
+        let mut command = Flags::command();
+        clap_complete::generate(
+            shell,
+            &mut command,
+            "multiclaw-relay",
+            &mut std::io::stdout(),
+        );
+        return ExitCode::SUCCESS;
+    }
+    let mut config = match load(&flags.config) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("multiclaw-relay: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    if flags.check_config {
+        println!("{} is good", flags.config.display());
+        return ExitCode::SUCCESS;
+    }
+    config.workers = flags.workers.unwrap_or(config.workers);
+    finish(run(Start {
+        config_file: flags.config,
+        config,
+    }))
+}
+
+fn finish(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("multiclaw-relay: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_logs(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter);
+    match format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}

@@ -1,0 +1,12 @@
+//! The shell: sockets, threads, signals, certificates, and the admin's HTTP.
+
+mod admin;
+#[expect(unsafe_code, reason = "epoll has no safe face in the standard library")]
+mod epoll;
+mod shell;
+mod streams;
+#[expect(unsafe_code, reason = "batched socket calls with GRO and GSO")]
+mod udp;
+mod worker;
+
+pub use shell::{Start, load, run};

@@ -1,0 +1,322 @@
+//! From a configuration file to a running relay and down again.
+
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rand::Rng;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::admin::{self, Admin};
+use super::streams::{self, Streams, TlsSettings};
+use super::udp::{Segmentation, probe_segmentation};
+use super::worker::{Control, Handle, Worker, bind_listener, unix_now};
+use crate::config::{Config, Listen, TlsConfig, Transport};
+use crate::ledger::Ledger;
+use crate::server::{Draining, Seed, Server};
+
+/// While draining, the allocations are counted this often.
+const DRAIN_CHECK: Duration = Duration::from_millis(200);
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Read again on SIGHUP.
+    pub config_file: PathBuf,
+    pub config: Config,
+}
+
+/// Reads and checks a configuration file, certificates included.
+///
+/// # Errors
+///
+/// One sentence with the file, the line and what to do.
+pub fn load(file: &Path) -> Result<Config> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the configuration {}", file.display()))?;
+    let mut config = Config::parse(&text).with_context(|| file.display().to_string())?;
+    if let Some(tls) = &mut config.tls {
+        // Relative to the file, so that the relay can be started from anywhere.
+        let folder = file.parent().unwrap_or(Path::new("."));
+        tls.certificate = folder.join(&tls.certificate);
+        tls.key = folder.join(&tls.key);
+    }
+    load_tls(config.tls.as_ref())?;
+    Ok(config)
+}
+
+/// The listeners of all workers, bound, and what they were bound to.
+struct Bound {
+    listens: Vec<Listen>,
+    udp: Vec<Vec<UdpSocket>>,
+    tcp: Vec<Vec<(TcpListener, Transport)>>,
+}
+
+/// Runs the relay until SIGTERM has drained it or a second one stops it.
+///
+/// # Errors
+///
+/// Whatever keeps it from starting: a taken port, an unreadable certificate.
+pub fn run(start: Start) -> Result<()> {
+    let config = &start.config;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = config.worker_count(cores);
+    let bound = bind_all(&config.listen, workers)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let admin = runtime.block_on(bind_admin(config))?;
+    let endpoints = own_endpoints(&bound.listens, admin.as_ref());
+    let listens = bound.listens.clone();
+    let ledger = new_ledger(config);
+    let (handles, threads) = start_workers(config, bound, &endpoints, &ledger)?;
+
+    let relay = Relay {
+        start: start.clone(),
+        handles,
+        ledger,
+        endpoints,
+        listens,
+    };
+    runtime.block_on(relay.serve(admin))?;
+    for thread in threads {
+        match thread.join() {
+            Ok(outcome) => outcome?,
+            Err(_) => bail!("a worker panicked; please report the message above"),
+        }
+    }
+    Ok(())
+}
+
+/// A started relay, as its control thread sees it.
+struct Relay {
+    start: Start,
+    handles: Vec<Handle>,
+    ledger: Ledger,
+    endpoints: Vec<SocketAddr>,
+    listens: Vec<Listen>,
+}
+
+impl Relay {
+    async fn serve(mut self, admin: Option<tokio::net::TcpListener>) -> Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let admin_address = admin.as_ref().and_then(|one| one.local_addr().ok());
+        if let Some(listener) = admin {
+            let state = Admin::new(
+                &self.start.config,
+                self.handles.clone(),
+                self.ledger.clone(),
+                &self.listens,
+            );
+            tokio::task::spawn(admin::serve(listener, state));
+        }
+        self.announce(admin_address);
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => self.reload(),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        self.drain(&mut terminate, &mut interrupt).await;
+        for handle in &self.handles {
+            handle.send(Control::Stop);
+        }
+        Ok(())
+    }
+
+    /// The one line on stdout.
+    fn announce(&self, admin: Option<SocketAddr>) {
+        let line = json!({
+            "ready": "relay",
+            "region": self.start.config.region,
+            "listen": self.listens.iter().map(|listen| json!({
+                "transport": listen.transport,
+                "address": listen.address,
+            })).collect::<Vec<_>>(),
+            "admin": admin,
+            "pid": std::process::id(),
+        });
+        println!("{line}");
+        tracing::info!(workers = self.handles.len(), "relay is ready");
+    }
+
+    /// A bad file changes nothing: the relay goes on with what it has.
+    fn reload(&mut self) {
+        let reloaded = load(&self.start.config_file)
+            .and_then(|config| Ok((load_tls(config.tls.as_ref())?, config)));
+        let (tls, config) = match reloaded {
+            Ok(reloaded) => reloaded,
+            Err(error) => {
+                return tracing::warn!("configuration not reloaded: {error:#}");
+            }
+        };
+        self.ledger.set_quotas(config.quotas());
+        let settings = config.settings(self.handles.len(), &[], &self.endpoints);
+        for handle in &self.handles {
+            handle.send(Control::Reload(Box::new(settings.clone()), tls.clone()));
+        }
+        self.start.config = config;
+        tracing::info!("configuration reloaded");
+    }
+
+    /// Serves on until no allocation is left, the deadline passes, or somebody insists.
+    async fn drain(&self, terminate: &mut Signal, interrupt: &mut Signal) {
+        let drain = self.start.config.drain;
+        for handle in &self.handles {
+            handle.send(Control::Drain(Draining {
+                alternate: drain.alternate,
+            }));
+        }
+        tracing::info!(allocations = self.ledger.allocations(), "draining");
+        let deadline = tokio::time::sleep(Duration::from_secs(drain.deadline_secs));
+        tokio::pin!(deadline);
+        while self.ledger.allocations() > 0 {
+            tokio::select! {
+                _ = tokio::time::sleep(DRAIN_CHECK) => {}
+                _ = &mut deadline => return,
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+            }
+        }
+    }
+}
+
+fn bind_all(listen: &[Listen], workers: usize) -> Result<Bound> {
+    let mut bound = Bound {
+        listens: listen.to_vec(),
+        udp: Vec::new(),
+        tcp: Vec::new(),
+    };
+    for _ in 0..workers {
+        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
+        for listen in &mut bound.listens {
+            let say = || format!("cannot listen on {}", listen.address);
+            // Port 0 is resolved by the first worker; the others share what it got.
+            let address = match listen.transport {
+                Transport::Udp => {
+                    let socket = bind_listener(listen.address).with_context(say)?;
+                    let address = socket.local_addr()?;
+                    udp.push(socket);
+                    address
+                }
+                transport => {
+                    let socket = streams::bind_listener(listen.address).with_context(say)?;
+                    let address = socket.local_addr()?;
+                    tcp.push((socket, transport));
+                    address
+                }
+            };
+            listen.address = address;
+        }
+        bound.udp.push(udp);
+        bound.tcp.push(tcp);
+    }
+    Ok(bound)
+}
+
+async fn bind_admin(config: &Config) -> Result<Option<tokio::net::TcpListener>> {
+    let Some(admin) = &config.admin else {
+        return Ok(None);
+    };
+    let listener = tokio::net::TcpListener::bind(admin.address)
+        .await
+        .with_context(|| format!("cannot listen on {} for the admin", admin.address))?;
+    Ok(Some(listener))
+}
+
+fn own_endpoints(listens: &[Listen], admin: Option<&tokio::net::TcpListener>) -> Vec<SocketAddr> {
+    let admin = admin.and_then(|listener| listener.local_addr().ok());
+    let listens = listens.iter().map(|listen| listen.address);
+    listens.chain(admin).collect()
+}
+
+fn new_ledger(config: &Config) -> Ledger {
+    let addresses = config.relay_addresses().len();
+    let ports = config.relay_ports.0.clone();
+    Ledger::new(config.quotas(), addresses, ports, random())
+}
+
+type Threads = Vec<std::thread::JoinHandle<Result<()>>>;
+
+fn start_workers(
+    config: &Config,
+    bound: Bound,
+    endpoints: &[SocketAddr],
+    ledger: &Ledger,
+) -> Result<(Vec<Handle>, Threads)> {
+    let segmentation = probe_segmentation();
+    if segmentation == Segmentation::ByUs {
+        tracing::warn!("the kernel does not segment UDP (GSO): relaying costs about twice as much");
+    }
+    let tls = load_tls(config.tls.as_ref())?;
+    let own: [IpAddr; 0] = [];
+    let settings = config.settings(bound.udp.len(), &own, endpoints);
+    let nonce_key = nonce_key(config)?;
+    let (mut handles, mut threads) = (Vec::new(), Vec::new());
+    for (index, (udp, tcp)) in bound.udp.into_iter().zip(bound.tcp).enumerate() {
+        let seed = Seed {
+            nonce_key,
+            hash_keys: [rand::random(), rand::random()],
+        };
+        let now = Instant::now();
+        let server = Server::new(settings.clone(), ledger.clone(), seed, unix_now(), now);
+        let streams = Streams::new(tcp, tls.clone(), config.limits.unauthenticated_connections);
+        let (worker, handle) = Worker::new(server, udp, streams, segmentation)?;
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || worker.run())?;
+        handles.push(handle);
+        threads.push(thread);
+    }
+    Ok((handles, threads))
+}
+
+fn nonce_key(config: &Config) -> Result<[u8; 32]> {
+    let Some(text) = &config.auth.nonce_key else {
+        return Ok(random());
+    };
+    let digits = text.expose();
+    let mut key = [0; 32];
+    let pairs = digits.as_bytes().chunks_exact(2);
+    let whole = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if !whole {
+        bail!("`nonce_key` has to be 64 hexadecimal digits");
+    }
+    for (byte, pair) in key.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair)?, 16)?;
+    }
+    Ok(key)
+}
+
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    rand::rng().fill_bytes(&mut bytes);
+    bytes
+}
+
+fn load_tls(config: Option<&TlsConfig>) -> Result<Option<TlsSettings>> {
+    let Some(config) = config else {
+        return Ok(None);
+    };
+    let say = |file: &Path| format!("cannot read {}", file.display());
+    let chain = CertificateDer::pem_file_iter(&config.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| say(&config.certificate))?;
+    let key = PrivateKeyDer::from_pem_file(&config.key).with_context(|| say(&config.key))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let settings = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("the certificate and its key do not belong together")?;
+    Ok(Some(Arc::new(settings)))
+}

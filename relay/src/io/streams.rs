@@ -1,0 +1,532 @@
+//! Clients over TCP and TLS, in the worker's own loop: one thread, one `Server`.
+//!
+//! A connection starts as a stranger: it has [`STRANGER_TIME`] to get an allocation, and only so
+//! many strangers are let in. What it sends is decrypted, cut into messages and handed to the
+//! server; what goes back waits in a [`SendQueue`].
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use protocol::turn::stream::{self, MESSAGE_LEN_MAX};
+use rustls::{ServerConfig, ServerConnection};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::epoll::{Epoll, Interest, Ready};
+use super::udp::Inbox;
+use crate::config::Transport;
+use crate::endpoint::{Client, SocketId};
+use crate::send_queue::{Kind, SendQueue};
+
+/// Sockets from this number on are connections; those below are UDP listeners.
+const FIRST_STREAM: u32 = 1 << 16;
+/// A connection that has no allocation after this time is closed: nobody needs longer, and a
+/// connection that only waits costs memory.
+const STRANGER_TIME: Duration = Duration::from_secs(10);
+/// Strangers are looked over this often.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Bytes taken from a socket at once.
+const READ_LEN: usize = 64 << 10;
+/// Bytes of one TLS record, and so of one write.
+const RECORD_LEN: usize = 16 << 10;
+/// What the kernel holds unsent: the rest waits where it can still be dropped.
+const NOT_SENT_LOWAT: u32 = 64 << 10;
+
+/// Certificates, ready to use; replaced on reload.
+pub(crate) type TlsSettings = Arc<ServerConfig>;
+
+/// Something for the server.
+pub(crate) enum StreamEvent {
+    /// One whole message, copied into the inbox.
+    Message { client: Client, range: Range<usize> },
+    /// Send what the inbox holds, then ask again.
+    InboxFull,
+    /// The connection is gone.
+    Closed { client: Client },
+}
+
+/// All stream listeners and connections of one worker.
+pub(crate) struct Streams {
+    listeners: Vec<(TcpListener, Transport)>,
+    connections: Vec<Option<Connection>>,
+    free: Vec<u32>,
+    tls: Option<TlsSettings>,
+    strangers: usize,
+    strangers_max: usize,
+    /// Connections with bytes that have not been cut into messages.
+    fresh: VecDeque<u32>,
+    /// Connections with something to write.
+    dirty: Vec<u32>,
+    closed: VecDeque<Client>,
+    token: fn(u32) -> u64,
+    next_sweep: Option<Instant>,
+    scratch: Box<[u8]>,
+}
+
+struct Connection {
+    socket: TcpStream,
+    client: Client,
+    tls: Option<Box<ServerConnection>>,
+    inbound: Vec<u8>,
+    taken: usize,
+    queue: SendQueue,
+    opened: Instant,
+    trusted: bool,
+    broken: bool,
+    dirty: bool,
+    waits_to_write: bool,
+}
+
+impl Streams {
+    pub(crate) fn new(
+        listeners: Vec<(TcpListener, Transport)>,
+        tls: Option<TlsSettings>,
+        strangers_max: usize,
+    ) -> Self {
+        Self {
+            listeners,
+            connections: Vec::new(),
+            free: Vec::new(),
+            tls,
+            strangers: 0,
+            strangers_max,
+            fresh: VecDeque::new(),
+            dirty: Vec::new(),
+            closed: VecDeque::new(),
+            token: u64::from,
+            next_sweep: None,
+            scratch: vec![0; READ_LEN].into_boxed_slice(),
+        }
+    }
+
+    /// The connection behind a socket number, if it is one.
+    pub(crate) fn index_of(socket: SocketId) -> Option<u32> {
+        socket.0.checked_sub(FIRST_STREAM)
+    }
+
+    /// Tells epoll about the listeners. `token` makes the number they are known by.
+    pub(crate) fn register(&mut self, epoll: &Epoll, token: fn(u32) -> u64) -> io::Result<()> {
+        self.token = token;
+        for (index, (listener, _)) in self.listeners.iter().enumerate() {
+            epoll.add(listener.as_raw_fd(), token(index as u32), Interest::Read)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn reload(&mut self, tls: Option<TlsSettings>) {
+        self.tls = tls;
+    }
+
+    pub(crate) fn handle_ready(&mut self, index: u32, ready: Ready, epoll: &Epoll, now: Instant) {
+        let listeners = self.listeners.len() as u32;
+        match index.checked_sub(listeners) {
+            None => self.accept(index, epoll, now),
+            Some(at) => {
+                if ready.writable {
+                    self.mark_dirty(at);
+                }
+                if ready.readable {
+                    self.read(at);
+                }
+            }
+        }
+    }
+
+    /// The next thing for the server; copies at most one message.
+    pub(crate) fn poll_event(&mut self, inbox: &mut Inbox) -> Option<StreamEvent> {
+        if let Some(client) = self.closed.pop_front() {
+            return Some(StreamEvent::Closed { client });
+        }
+        while let Some(&at) = self.fresh.front() {
+            let Some(connection) = self.connection(at) else {
+                self.fresh.pop_front();
+                continue;
+            };
+            let client = connection.client;
+            match connection.next_message() {
+                Ok(Some((message, stream_len))) => {
+                    let Some(range) = inbox.put(message) else {
+                        return Some(StreamEvent::InboxFull);
+                    };
+                    connection.taken += stream_len;
+                    return Some(StreamEvent::Message { client, range });
+                }
+                Ok(None) => {
+                    connection.compact();
+                    let broken = connection.broken;
+                    self.fresh.pop_front();
+                    if broken {
+                        self.close(at);
+                        return self
+                            .closed
+                            .pop_front()
+                            .map(|client| StreamEvent::Closed { client });
+                    }
+                }
+                Err(_) => {
+                    self.fresh.pop_front();
+                    self.close(at);
+                    return self
+                        .closed
+                        .pop_front()
+                        .map(|client| StreamEvent::Closed { client });
+                }
+            }
+        }
+        None
+    }
+
+    /// This client has an allocation.
+    pub(crate) fn trust(&mut self, client: Client) {
+        let Some(at) = Self::index_of(client.socket) else {
+            return;
+        };
+        if let Some(connection) = self.connection(at)
+            && !connection.trusted
+        {
+            connection.trusted = true;
+            self.strangers -= 1;
+        }
+    }
+
+    /// Queues relayed data; returns how many older messages were dropped for it.
+    pub(crate) fn send_media(
+        &mut self,
+        at: u32,
+        prefix: &[u8],
+        payload: &[u8],
+        now: Instant,
+    ) -> usize {
+        // RFC 8656 §12.5: over a stream the message is padded to a multiple of four.
+        let len = (prefix.len() + payload.len()).next_multiple_of(4);
+        let mut bytes = Vec::with_capacity(len);
+        bytes.extend_from_slice(prefix);
+        bytes.extend_from_slice(payload);
+        bytes.resize(len, 0);
+        self.queue(at, bytes, Kind::Media, now)
+    }
+
+    /// Queues an answer.
+    pub(crate) fn send_control(&mut self, at: u32, bytes: &[u8], now: Instant) {
+        self.queue(at, bytes.to_vec(), Kind::Control, now);
+    }
+
+    /// Writes what can be written.
+    pub(crate) fn flush(&mut self, epoll: &Epoll, now: Instant) {
+        while let Some(at) = self.dirty.pop() {
+            let token = (self.token)(self.listeners.len() as u32 + at);
+            let Some(connection) = self.connection(at) else {
+                continue;
+            };
+            connection.dirty = false;
+            if connection.write(now).is_err() {
+                self.close(at);
+                continue;
+            }
+            let waits = connection.has_unwritten();
+            if waits != connection.waits_to_write {
+                connection.waits_to_write = waits;
+                let interest = if waits {
+                    Interest::ReadWrite
+                } else {
+                    Interest::Read
+                };
+                let modified = epoll.modify(connection.socket.as_raw_fd(), token, interest);
+                if modified.is_err() {
+                    self.close(at);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.next_sweep.filter(|_| self.strangers > 0)
+    }
+
+    /// Closes strangers whose time is over.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.strangers == 0 || self.next_sweep.is_some_and(|at| now < at) {
+            return;
+        }
+        self.next_sweep = Some(now + SWEEP);
+        for at in 0..self.connections.len() as u32 {
+            let overdue = self.connection(at).is_some_and(|connection| {
+                let age = now.saturating_duration_since(connection.opened);
+                !connection.trusted && age >= STRANGER_TIME
+            });
+            if overdue {
+                self.close(at);
+            }
+        }
+    }
+
+    fn queue(&mut self, at: u32, bytes: Vec<u8>, kind: Kind, now: Instant) -> usize {
+        let Some(connection) = self.connection(at) else {
+            return 1;
+        };
+        let dropped = connection.queue.push(bytes, kind, now);
+        self.mark_dirty(at);
+        dropped
+    }
+
+    fn mark_dirty(&mut self, at: u32) {
+        if let Some(connection) = self.connection(at)
+            && !connection.dirty
+        {
+            connection.dirty = true;
+            self.dirty.push(at);
+        }
+    }
+
+    fn connection(&mut self, at: u32) -> Option<&mut Connection> {
+        self.connections.get_mut(at as usize)?.as_mut()
+    }
+
+    fn accept(&mut self, index: u32, epoll: &Epoll, now: Instant) {
+        let Some((listener, transport)) = self.listeners.get(index as usize) else {
+            return;
+        };
+        let transport = *transport;
+        let Ok((socket, addr)) = listener.accept() else {
+            return;
+        };
+        // Full: the newest stranger is refused, those already here finish their handshake.
+        if self.strangers >= self.strangers_max {
+            return;
+        }
+        if let Err(error) = self.admit(socket, addr, transport, epoll, now) {
+            tracing::debug!(%error, "connection not admitted");
+        }
+    }
+
+    fn admit(
+        &mut self,
+        socket: TcpStream,
+        addr: SocketAddr,
+        transport: Transport,
+        epoll: &Epoll,
+        now: Instant,
+    ) -> Result<()> {
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        let _ = socket2::SockRef::from(&socket).set_tcp_notsent_lowat(NOT_SENT_LOWAT);
+        let tls = match transport {
+            Transport::Tls | Transport::Https => {
+                let settings = self.tls.clone().context("no certificate")?;
+                Some(Box::new(ServerConnection::new(settings)?))
+            }
+            Transport::Tcp | Transport::Udp => None,
+        };
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(None);
+            self.connections.len() as u32 - 1
+        });
+        let token = (self.token)(self.listeners.len() as u32 + at);
+        epoll.add(socket.as_raw_fd(), token, Interest::Read)?;
+        let client = Client {
+            socket: SocketId(FIRST_STREAM + at),
+            addr,
+        };
+        if let Some(entry) = self.connections.get_mut(at as usize) {
+            *entry = Some(Connection::new(socket, client, tls, now));
+            self.strangers += 1;
+            self.next_sweep.get_or_insert(now + SWEEP);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, at: u32) {
+        let scratch = &mut self.scratch;
+        let Some(connection) = self
+            .connections
+            .get_mut(at as usize)
+            .and_then(Option::as_mut)
+        else {
+            return;
+        };
+        if connection.read(scratch).is_err() {
+            connection.broken = true;
+        }
+        self.fresh.push_back(at);
+        self.mark_dirty(at);
+    }
+
+    fn close(&mut self, at: u32) {
+        let entry = self.connections.get_mut(at as usize);
+        if let Some(connection) = entry.and_then(Option::take) {
+            if !connection.trusted {
+                self.strangers -= 1;
+            }
+            self.free.push(at);
+            self.closed.push_back(connection.client);
+        }
+    }
+}
+
+impl Connection {
+    fn new(
+        socket: TcpStream,
+        client: Client,
+        tls: Option<Box<ServerConnection>>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            socket,
+            client,
+            tls,
+            inbound: Vec::new(),
+            taken: 0,
+            queue: SendQueue::default(),
+            opened: now,
+            trusted: false,
+            broken: false,
+            dirty: false,
+            waits_to_write: false,
+        }
+    }
+
+    /// Takes one portion off the socket. An error or the end of the stream ends the connection.
+    fn read(&mut self, scratch: &mut [u8]) -> io::Result<()> {
+        let Some(tls) = self.tls.as_mut() else {
+            let count = no_block(self.socket.read(scratch))?;
+            let Some(count) = count else { return Ok(()) };
+            self.inbound
+                .extend_from_slice(scratch.get(..count).unwrap_or_default());
+            return if count == 0 { Err(ended()) } else { Ok(()) };
+        };
+        for _ in 0..READ_LEN / RECORD_LEN {
+            match no_block(tls.read_tls(&mut self.socket))? {
+                None => break,
+                Some(0) => return Err(ended()),
+                Some(_) => {}
+            }
+            let state = tls.process_new_packets().map_err(io::Error::other)?;
+            let mut left = state.plaintext_bytes_to_read();
+            while left > 0 {
+                let count = tls.reader().read(scratch)?;
+                self.inbound
+                    .extend_from_slice(scratch.get(..count).unwrap_or_default());
+                left = left.saturating_sub(count.max(1));
+            }
+        }
+        Ok(())
+    }
+
+    fn next_message(&mut self) -> Result<Option<(&[u8], usize)>, stream::StreamError> {
+        let rest = self.inbound.get(self.taken..).unwrap_or_default();
+        let Some(frame) = stream::frame(rest)? else {
+            // One read may bring the next messages' beginning, but never this much of one.
+            let too_long = rest.len() > MESSAGE_LEN_MAX + 3;
+            return if too_long {
+                Err(stream::StreamError)
+            } else {
+                Ok(None)
+            };
+        };
+        Ok(rest
+            .get(..frame.message_len)
+            .map(|message| (message, frame.stream_len)))
+    }
+
+    /// An idle connection holds no buffer.
+    fn compact(&mut self) {
+        if self.taken == self.inbound.len() {
+            self.inbound = Vec::new();
+        } else {
+            self.inbound.drain(..self.taken);
+        }
+        self.taken = 0;
+    }
+
+    fn write(&mut self, now: Instant) -> io::Result<()> {
+        match self.tls.as_mut() {
+            None => write_plain(&mut self.socket, &mut self.queue, now),
+            Some(tls) => write_tls(&mut self.socket, tls, &mut self.queue, now),
+        }
+    }
+
+    fn has_unwritten(&self) -> bool {
+        let in_tls = self.tls.as_ref().is_some_and(|tls| tls.wants_write());
+        in_tls || !self.queue.is_empty() && self.can_write_payload()
+    }
+
+    fn can_write_payload(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| !tls.is_handshaking())
+    }
+}
+
+fn write_plain(socket: &mut TcpStream, queue: &mut SendQueue, now: Instant) -> io::Result<()> {
+    while let Some(front) = queue.front() {
+        match no_block(socket.write(front))? {
+            Some(count) => queue.advance(count, now),
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// Payload is encrypted only when the socket takes it: until then it can still be dropped. What
+/// waits is joined into whole records; nothing waits in order to be joined.
+fn write_tls(
+    socket: &mut TcpStream,
+    tls: &mut ServerConnection,
+    queue: &mut SendQueue,
+    now: Instant,
+) -> io::Result<()> {
+    loop {
+        while tls.wants_write() {
+            match no_block(tls.write_tls(socket))? {
+                Some(0) => return Err(ended()),
+                Some(_) => {}
+                None => return Ok(()),
+            }
+        }
+        if tls.is_handshaking() || queue.is_empty() {
+            return Ok(());
+        }
+        let mut record = Vec::with_capacity(RECORD_LEN);
+        while record.len() < RECORD_LEN
+            && let Some(front) = queue.front()
+        {
+            let count = front.len().min(RECORD_LEN - record.len());
+            record.extend_from_slice(front.get(..count).unwrap_or_default());
+            queue.advance(count, now);
+        }
+        tls.writer().write_all(&record)?;
+    }
+}
+
+fn no_block(outcome: io::Result<usize>) -> io::Result<Option<usize>> {
+    match outcome {
+        Ok(count) => Ok(Some(count)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn ended() -> io::Error {
+    io::ErrorKind::UnexpectedEof.into()
+}
+
+/// A stream listener of one worker.
+pub(crate) fn bind_listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
+}
