@@ -1,1 +1,22 @@
-//! agent-host
+//! On the instance: the desktop's screen and hands.
+//!
+//! Captures what changed, codes it as H.264, sends it to the viewers, and lets them type, point
+//! and paste. The decisions are machines without IO ([`pipeline`], [`rate`], [`input`],
+//! [`session`], [`registration`]); X, the encoders' threads and the network are in [`io`].
+//!
+//! Invariants: nothing is captured, coded or sent unless the screen changed or somebody came to
+//! watch; an input event is applied only after [`session`] allowed it; unsafe code stands only
+//! under `io/` and `encode/`.
+
+pub mod damage;
+pub mod encode;
+pub mod picture;
+pub mod pipeline;
+pub mod rate;
+
+#[cfg(feature = "io")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell owns the clock and the tasks"
+)]
+pub mod io;

@@ -1,0 +1,262 @@
+//! H.264 encoders behind one face, and the measured choice between them.
+//!
+//! Every encoder makes constrained baseline, Annex B, parameter sets in front of each key frame,
+//! no B frames, BT.709 limited range in the VUI. The caller says how each frame is to be coded:
+//! kind, quantiser, and which macroblocks are plain copies. Bits per second are the business of
+//! [`rate`](crate::rate).
+
+#[cfg(feature = "io")]
+#[expect(unsafe_code, reason = "OpenH264's bitrate can only be changed through its C interface")]
+pub mod openh264;
+#[cfg(feature = "x264")]
+#[expect(unsafe_code, reason = "libx264 is loaded and called at run time")]
+pub mod x264;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::damage::Rect;
+use crate::picture::{Pass, Picture};
+
+/// Quantiser of H.264: 0 is lossless, 51 the coarsest; six more halve the bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Qp(pub u8);
+
+/// Whether a frame stands on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// An IDR frame: decoding can begin here.
+    Key,
+    /// Needs every frame since the last key frame.
+    Delta,
+}
+
+/// How to code a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    pub kind: FrameKind,
+    pub qp: Qp,
+    /// For encoders that cannot be told a quantiser.
+    pub bitrate_bps: u64,
+}
+
+/// Turns pictures into H.264. One per picture size.
+pub trait Encoder: Send {
+    fn name(&self) -> EncoderName;
+
+    /// Codes `picture`; `picture.constant()` says which macroblocks did not change.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`]: the encoder is of no use any more.
+    fn encode(&mut self, picture: &Picture, order: Order) -> Result<Arc<[u8]>, EncodeError>;
+}
+
+/// Which encoder; the number crosses the wire in `HostStats`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncoderName {
+    X264 = 1,
+    OpenH264 = 2,
+}
+
+impl EncoderName {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::X264 => "x264",
+            Self::OpenH264 => "openh264",
+        }
+    }
+}
+
+/// What the configuration asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EncoderChoice {
+    /// The faster of those that work here, by measurement.
+    #[default]
+    Auto,
+    X264,
+    OpenH264,
+}
+
+/// Why there is no frame.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    #[error("{encoder} is not available: {why}")]
+    Unavailable { encoder: &'static str, why: String },
+    #[error("{encoder} failed: {why}")]
+    Failed { encoder: &'static str, why: String },
+}
+
+/// Opens an encoder for pictures of this size.
+///
+/// # Errors
+///
+/// [`EncodeError::Unavailable`] with the reason.
+#[cfg(feature = "io")]
+pub fn open(name: EncoderName, width: usize, height: usize) -> Result<Box<dyn Encoder>, EncodeError> {
+    match name {
+        #[cfg(feature = "x264")]
+        EncoderName::X264 => Ok(Box::new(x264::X264::open(width, height)?)),
+        #[cfg(not(feature = "x264"))]
+        EncoderName::X264 => Err(EncodeError::Unavailable {
+            encoder: "x264",
+            why: "this program was built without the feature \"x264\"".into(),
+        }),
+        EncoderName::OpenH264 => Ok(Box::new(openh264::OpenH264::open(width, height)?)),
+    }
+}
+
+/// One line of the measurement at start.
+#[derive(Debug)]
+pub struct Trial {
+    pub name: EncoderName,
+    /// Median time of a small change; the reason if the encoder does not work here.
+    pub result: Result<Duration, EncodeError>,
+}
+
+/// Frames each encoder codes in the measurement: a key frame and so many small changes.
+const TRIAL_FRAMES: u32 = 9;
+/// Small enough to cost little memory, large enough to tell the encoders apart.
+const TRIAL_SIZE: (u32, u32) = (960, 544);
+
+/// Tries every encoder that may be used.
+#[cfg(feature = "io")]
+pub fn measure(choice: EncoderChoice, mut clock: impl FnMut() -> Instant) -> Vec<Trial> {
+    let names: &[EncoderName] = match choice {
+        EncoderChoice::Auto => &[EncoderName::X264, EncoderName::OpenH264],
+        EncoderChoice::X264 => &[EncoderName::X264],
+        EncoderChoice::OpenH264 => &[EncoderName::OpenH264],
+    };
+    names
+        .iter()
+        .map(|&name| Trial {
+            name,
+            result: open(name, TRIAL_SIZE.0 as usize, TRIAL_SIZE.1 as usize)
+                .and_then(|mut encoder| try_out(&mut *encoder, &mut clock)),
+        })
+        .collect()
+}
+
+/// The fastest encoder that works.
+pub fn fastest(trials: &[Trial]) -> Option<EncoderName> {
+    trials
+        .iter()
+        .filter_map(|t| t.result.as_ref().ok().map(|&time| (time, t.name)))
+        .min_by_key(|&(time, _)| time)
+        .map(|(_, name)| name)
+}
+
+/// A key frame, then a line that moves: the median of what the changes took.
+pub fn try_out(
+    encoder: &mut dyn Encoder,
+    clock: &mut impl FnMut() -> Instant,
+) -> Result<Duration, EncodeError> {
+    let mut picture = Picture::new(TRIAL_SIZE.0, TRIAL_SIZE.1);
+    let mut times = Vec::new();
+    for i in 0..TRIAL_FRAMES {
+        let rect = Rect::new(32 + 16 * i, 64, 16, 16);
+        let pixels = [0xFF_u8, 0xFF, 0xFF, 0].repeat(rect.area() as usize);
+        picture
+            .handle_pixels(rect, &pixels)
+            .map_err(|e| EncodeError::Failed {
+                encoder: encoder.name().as_str(),
+                why: e.to_string(),
+            })?;
+        let order = Order {
+            kind: if i == 0 { FrameKind::Key } else { FrameKind::Delta },
+            qp: Qp(24),
+            bitrate_bps: 10_000_000,
+        };
+        picture.plan(Pass::Interactive, order.qp);
+        let begun = clock();
+        encoder.encode(&picture, order)?;
+        times.push(clock() - begun);
+        picture.handle_coded(order.kind, order.qp);
+    }
+    times.remove(0);
+    times.sort();
+    Ok(times[times.len() / 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(name: EncoderName, ms: Option<u64>) -> Trial {
+        let result = ms.map(Duration::from_millis).ok_or(EncodeError::Unavailable {
+            encoder: name.as_str(),
+            why: "missing".into(),
+        });
+        Trial { name, result }
+    }
+
+    #[test]
+    fn the_fastest_encoder_that_works_is_chosen() {
+        let both = [
+            trial(EncoderName::X264, Some(2)),
+            trial(EncoderName::OpenH264, Some(9)),
+        ];
+        assert_eq!(fastest(&both), Some(EncoderName::X264));
+        let one = [
+            trial(EncoderName::X264, None),
+            trial(EncoderName::OpenH264, Some(9)),
+        ];
+        assert_eq!(fastest(&one), Some(EncoderName::OpenH264));
+        assert_eq!(fastest(&[trial(EncoderName::X264, None)]), None);
+    }
+}
+
+#[cfg(all(test, feature = "io"))]
+mod real {
+    use super::*;
+
+    /// NAL unit types of an Annex B stream.
+    fn nal_types(data: &[u8]) -> Vec<u8> {
+        data.windows(4)
+            .filter(|w| w[..3] == [0, 0, 1])
+            .map(|w| w[3] & 0x1F)
+            .collect()
+    }
+
+    fn check(name: EncoderName) {
+        let mut encoder = open(name, 320, 192).unwrap();
+        let mut picture = Picture::new(320, 192);
+        let mut code = |picture: &mut Picture, kind| {
+            let order = Order {
+                kind,
+                qp: Qp(24),
+                bitrate_bps: 8_000_000,
+            };
+            picture.plan(Pass::Interactive, order.qp);
+            let data = encoder.encode(picture, order).unwrap();
+            picture.handle_coded(kind, order.qp);
+            data
+        };
+        let key = code(&mut picture, FrameKind::Key);
+        let types = nal_types(&key);
+        assert!(types.starts_with(&[7, 8]), "{types:?}");
+        assert!(types.contains(&5), "{types:?}");
+        // Constrained baseline: profile_idc 66, constraint_set1 set.
+        let sps = key.windows(4).position(|w| w == [0, 0, 1, 0x67]).unwrap() + 4;
+        assert_eq!(key[sps], 66);
+        assert_ne!(key[sps + 1] & 0x40, 0);
+
+        let still = code(&mut picture, FrameKind::Delta);
+        assert!(nal_types(&still).iter().all(|&t| t == 1), "{:?}", nal_types(&still));
+        assert!(still.len() < 200, "{}", still.len());
+        let again = code(&mut picture, FrameKind::Key);
+        assert!(nal_types(&again).starts_with(&[7, 8]));
+    }
+
+    #[cfg(feature = "x264")]
+    #[test]
+    fn x264_makes_constrained_baseline_with_headers_in_front_of_each_key_frame() {
+        check(EncoderName::X264);
+    }
+
+    #[test]
+    fn openh264_makes_constrained_baseline_with_headers_in_front_of_each_key_frame() {
+        check(EncoderName::OpenH264);
+    }
+}

@@ -1,0 +1,8 @@
+//! The shell: X connections, threads, sockets and the clock.
+
+pub mod capture;
+pub mod screen;
+#[expect(unsafe_code, reason = "maps the memory shared with the X server")]
+pub mod shm;
+#[expect(unsafe_code, reason = "eventfd, ppoll and the CPU clocks are system calls")]
+pub mod wait;

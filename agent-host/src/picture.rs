@@ -1,0 +1,330 @@
+//! The picture as the encoder wants it: one persistent I420 frame, and per macroblock what the
+//! viewers already have of it.
+//!
+//! Only damaged rows are converted (BT.709, limited range). Each 16-row band is converted into a
+//! scratch band and compared before it is copied, so that a program that repaints what was there
+//! costs a conversion and nothing more: damage that changed no pixel makes no frame.
+
+use yuv::{
+    BufferStoreMut, YuvConversionMode, YuvError, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
+    bgra_to_yuv420,
+};
+
+use crate::damage::Rect;
+use crate::encode::{FrameKind, Qp};
+
+/// Edge of a macroblock in pixels.
+pub const BLOCK: usize = 16;
+/// In [`Picture::coded`]: the viewers do not have this macroblock as it is.
+const STALE: u8 = u8::MAX;
+
+/// The frame, and the maps of its macroblocks (row by row).
+pub struct Picture {
+    width: usize,
+    height: usize,
+    y: Vec<u8>,
+    u: Vec<u8>,
+    v: Vec<u8>,
+    /// The quantiser each macroblock was last coded with since it changed, or [`STALE`].
+    coded: Vec<u8>,
+    /// 1 where the coming frame may be a plain copy of the one before; see [`Picture::plan`].
+    constant: Vec<u8>,
+    band: Band,
+}
+
+/// What a coming frame would code anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workload {
+    pub blocks: usize,
+}
+
+impl Picture {
+    /// A black picture. Odd edges lose their last row or column: 4:2:0 has no half samples.
+    pub fn new(width: u32, height: u32) -> Self {
+        let (width, height) = ((width & !1) as usize, (height & !1) as usize);
+        let blocks = width.div_ceil(BLOCK) * height.div_ceil(BLOCK);
+        Self {
+            width,
+            height,
+            y: vec![16; width * height],
+            u: vec![128; width * height / 4],
+            v: vec![128; width * height / 4],
+            coded: vec![STALE; blocks],
+            constant: vec![0; blocks],
+            band: Band::new(width),
+        }
+    }
+
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Planes Y, U, V with strides `width`, `width / 2`, `width / 2`.
+    pub fn planes(&self) -> [&[u8]; 3] {
+        [&self.y, &self.u, &self.v]
+    }
+
+    pub fn blocks(&self) -> usize {
+        self.coded.len()
+    }
+
+    /// Puts the pixels of `rect` (BGRX, rows of `rect.width * 4` bytes) into the picture.
+    ///
+    /// # Errors
+    ///
+    /// [`PictureError`] if `rect` is not even, not inside, or the bytes are too few.
+    pub fn handle_pixels(&mut self, rect: Rect, bgrx: &[u8]) -> Result<(), PictureError> {
+        let (x, y) = (rect.x as usize, rect.y as usize);
+        let (width, height) = (rect.width as usize, rect.height as usize);
+        let odd = (x | y | width | height) & 1 != 0;
+        if odd || x + width > self.width || y + height > self.height {
+            return Err(PictureError::Outside(rect));
+        }
+        let stride = width * 4;
+        if bgrx.len() < stride * height {
+            return Err(PictureError::Short {
+                have: bgrx.len(),
+                need: stride * height,
+            });
+        }
+        let mut top = y;
+        while top < y + height {
+            let bottom = ((top / BLOCK + 1) * BLOCK).min(y + height);
+            let rows = &bgrx[(top - y) * stride..(bottom - y) * stride];
+            self.band.convert(width, bottom - top, rows)?;
+            self.merge_band(x, top, width, bottom - top);
+            top = bottom;
+        }
+        Ok(())
+    }
+
+    /// Copies what differs from the scratch band into the frame, macroblock by macroblock.
+    fn merge_band(&mut self, x: usize, y: usize, width: usize, rows: usize) {
+        let blocks_wide = self.width.div_ceil(BLOCK);
+        let mut left = x;
+        while left < x + width {
+            let right = ((left / BLOCK + 1) * BLOCK).min(x + width);
+            let (from, len) = (left - x, right - left);
+            let chroma_at = y / 2 * (self.width / 2) + left / 2;
+            let tile = |stride, from, len, rows| Tile {
+                stride,
+                from,
+                len,
+                rows,
+            };
+            let luma = tile(width, from, len, rows);
+            let chroma = tile(width / 2, from / 2, len / 2, rows / 2);
+            let at = y * self.width + left;
+            let changed = luma.merge(&self.band.y, &mut self.y, at, self.width)
+                | chroma.merge(&self.band.u, &mut self.u, chroma_at, self.width / 2)
+                | chroma.merge(&self.band.v, &mut self.v, chroma_at, self.width / 2);
+            if changed {
+                self.coded[y / BLOCK * blocks_wide + left / BLOCK] = STALE;
+            }
+            left = right;
+        }
+    }
+
+    /// Macroblocks that changed since they were last coded.
+    pub fn stale(&self) -> Workload {
+        Workload {
+            blocks: self.coded.iter().filter(|&&qp| qp == STALE).count(),
+        }
+    }
+
+    /// Macroblocks that are not as good as `qp` yet, changed ones among them.
+    pub fn worse_than(&self, qp: Qp) -> Workload {
+        Workload {
+            blocks: self.coded.iter().filter(|&&have| have > qp.0).count(),
+        }
+    }
+
+    /// The worst quantiser any macroblock has now; `None` if some were never coded.
+    pub fn worst(&self) -> Option<Qp> {
+        let worst = self.coded.iter().copied().max()?;
+        (worst != STALE).then_some(Qp(worst))
+    }
+
+    /// Which macroblocks the coming frame may copy (1) or has to code (0). An interactive frame
+    /// codes what changed; a refining one also what is worse than `qp`.
+    pub fn plan(&mut self, pass: Pass, qp: Qp) -> &[u8] {
+        let good_enough = match pass {
+            Pass::Interactive => STALE - 1,
+            Pass::Refine => qp.0,
+        };
+        for (constant, &have) in self.constant.iter_mut().zip(&self.coded) {
+            *constant = u8::from(have <= good_enough);
+        }
+        &self.constant
+    }
+
+    /// The last plan, for the encoder.
+    pub fn constant(&self) -> &[u8] {
+        &self.constant
+    }
+
+    /// The frame that was planned is coded.
+    pub fn handle_coded(&mut self, kind: FrameKind, qp: Qp) {
+        for (have, &constant) in self.coded.iter_mut().zip(&self.constant) {
+            if constant == 0 || kind == FrameKind::Key {
+                *have = qp.0;
+            }
+        }
+    }
+}
+
+/// Which of the two phases a frame belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// What changed, as fast as possible.
+    Interactive,
+    /// The screen is still: better, until nothing can be seen of the coding.
+    Refine,
+}
+
+/// Why pixels were refused. A fault of the capture code.
+#[derive(Debug, thiserror::Error)]
+pub enum PictureError {
+    #[error("{0:?} is odd or reaches outside the picture")]
+    Outside(Rect),
+    #[error("{have} bytes of pixels where {need} were expected")]
+    Short { have: usize, need: usize },
+    #[error("colour conversion: {0}")]
+    Convert(#[from] YuvError),
+}
+
+/// Sixteen rows of I420, as wide as what is converted.
+struct Band {
+    y: Vec<u8>,
+    u: Vec<u8>,
+    v: Vec<u8>,
+}
+
+impl Band {
+    fn new(width: usize) -> Self {
+        Self {
+            y: vec![0; width * BLOCK],
+            u: vec![0; width * BLOCK / 4],
+            v: vec![0; width * BLOCK / 4],
+        }
+    }
+
+    fn convert(&mut self, width: usize, rows: usize, bgrx: &[u8]) -> Result<(), YuvError> {
+        let area = width * rows;
+        let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let mut image = YuvPlanarImageMut {
+            y_plane: BufferStoreMut::Borrowed(&mut self.y[..area]),
+            y_stride: narrow(width),
+            u_plane: BufferStoreMut::Borrowed(&mut self.u[..area / 4]),
+            u_stride: narrow(width / 2),
+            v_plane: BufferStoreMut::Borrowed(&mut self.v[..area / 4]),
+            v_stride: narrow(width / 2),
+            width: narrow(width),
+            height: narrow(rows),
+        };
+        bgra_to_yuv420(
+            &mut image,
+            bgrx,
+            narrow(width * 4),
+            YuvRange::Limited,
+            YuvStandardMatrix::Bt709,
+            YuvConversionMode::Balanced,
+        )
+    }
+}
+
+/// A part of one plane of the band: `rows` pieces of `len` bytes, `stride` apart, from `from`.
+struct Tile {
+    stride: usize,
+    from: usize,
+    len: usize,
+    rows: usize,
+}
+
+impl Tile {
+    /// Copies the tile to `plane[at..]` if it differs, and says whether it did.
+    fn merge(&self, band: &[u8], plane: &mut [u8], at: usize, plane_stride: usize) -> bool {
+        let piece = |row: usize| self.from + row * self.stride..self.from + row * self.stride + self.len;
+        let place = |row: usize| at + row * plane_stride..at + row * plane_stride + self.len;
+        let Some(first) = (0..self.rows).find(|&row| band[piece(row)] != plane[place(row)]) else {
+            return false;
+        };
+        for row in first..self.rows {
+            plane[place(row)].copy_from_slice(&band[piece(row)]);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHITE: [u8; 4] = [255, 255, 255, 0];
+
+    fn pixels(rect: Rect, pixel: [u8; 4]) -> Vec<u8> {
+        pixel.repeat(rect.area() as usize)
+    }
+
+    /// A picture that is black, coded once and refined.
+    fn settled() -> Picture {
+        let mut picture = Picture::new(64, 48);
+        picture.plan(Pass::Interactive, Qp(20));
+        picture.handle_coded(FrameKind::Key, Qp(20));
+        picture
+    }
+
+    #[test]
+    fn white_is_limited_range_and_lands_where_it_was_drawn() {
+        let mut picture = settled();
+        let rect = Rect::new(30, 14, 4, 4);
+        picture.handle_pixels(rect, &pixels(rect, WHITE)).unwrap();
+        let [y, u, _] = picture.planes();
+        assert_eq!(y[14 * 64 + 30], 235);
+        assert_eq!(y[17 * 64 + 33], 235);
+        assert_eq!(y[14 * 64 + 29], 16);
+        assert_eq!(u[7 * 32 + 15], 128);
+    }
+
+    #[test]
+    fn a_box_across_four_macroblocks_makes_four_stale() {
+        let mut picture = settled();
+        let rect = Rect::new(30, 14, 4, 4);
+        picture.handle_pixels(rect, &pixels(rect, WHITE)).unwrap();
+        assert_eq!(picture.stale().blocks, 4);
+        assert_eq!(
+            picture.plan(Pass::Interactive, Qp(24)),
+            [0u8; 12].map(|_| 1).iter().enumerate().map(|(i, _)| u8::from(![1, 2, 5, 6].contains(&i))).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn repainting_the_same_pixels_changes_nothing() {
+        let mut picture = settled();
+        let rect = Rect::new(0, 0, 64, 48);
+        picture.handle_pixels(rect, &pixels(rect, [0; 4])).unwrap();
+        assert_eq!(picture.stale().blocks, 0);
+    }
+
+    #[test]
+    fn refining_codes_what_is_worse_until_nothing_is() {
+        let mut picture = settled();
+        assert_eq!(picture.worse_than(Qp(14)).blocks, 12);
+        picture.plan(Pass::Refine, Qp(14));
+        picture.handle_coded(FrameKind::Delta, Qp(14));
+        assert_eq!(picture.worse_than(Qp(14)).blocks, 0);
+        assert_eq!(picture.worst(), Some(Qp(14)));
+    }
+
+    #[test]
+    fn pixels_outside_the_picture_are_refused() {
+        let rect = Rect::new(60, 0, 8, 2);
+        assert!(settled().handle_pixels(rect, &pixels(rect, WHITE)).is_err());
+        let rect = Rect::new(0, 0, 8, 2);
+        assert!(settled().handle_pixels(rect, &[0; 8]).is_err());
+    }
+}

@@ -1,0 +1,240 @@
+//! When a frame is made, and what kind: damage decides, never a tick.
+//!
+//! ```text
+//!  damage ──▶ at once if a slot is free ──▶ interactive frame
+//!  120 ms without damage ─────────────────▶ refining frames, until nothing is seen of the coding
+//!  2 s without a frame, somebody watches ─▶ keep-alive frame of a few bytes
+//!  key frame wanted ──────────────────────▶ at once for a new viewer, else at most every 200 ms
+//! ```
+//!
+//! Rules: nothing is captured while nobody watches; while the encoder is busy damage adds up and
+//! the newest picture wins; isolated changes never wait for a slot.
+
+use std::time::{Duration, Instant};
+
+use crate::damage::{Damage, Rect};
+use crate::encode::{FrameKind, Qp};
+use crate::picture::Pass;
+use crate::rate::{QP_FINE, QP_SHARP, Rate};
+
+/// Frames per second under full motion.
+const FRAME_INTERVAL: Duration = Duration::from_micros(16_667);
+/// Frames that may come back to back after a quiet time: echo of a key, then of its effect.
+const FRAMES_BURST: u32 = 3;
+/// The screen counts as still after so long: longer than the pauses of a fast typist's bursts.
+const REFINE_AFTER: Duration = Duration::from_millis(120);
+/// Between two refining frames: two of them end within 300 ms of the last change.
+const REFINE_INTERVAL: Duration = Duration::from_millis(60);
+/// Browsers ask for a key frame when they see none for 3 s.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// Key frames on request are no denser: requests for losses before a key frame come after it.
+const KEY_SPACING: Duration = Duration::from_millis(200);
+
+/// What to do now.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Read these boxes, then make a frame of what changed (of everything, if `Key`).
+    Frame {
+        boxes: Vec<Rect>,
+        kind: FrameKind,
+        /// When the first of the damage was seen; the frame's capture time.
+        seen_at: Instant,
+    },
+    /// Make what is worse than [`QP_FINE`] better.
+    Refine,
+    /// Say that nothing changed.
+    KeepAlive,
+}
+
+/// How many viewers watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watchers(pub usize);
+
+/// The decisions of one screen.
+pub struct Pipeline {
+    watchers: Watchers,
+    damage: Damage,
+    damaged_at: Option<Instant>,
+    /// A key frame is wanted, not before this time.
+    key_at: Option<Instant>,
+    last_key_at: Option<Instant>,
+    last_frame_at: Option<Instant>,
+    refine_at: Option<Instant>,
+    /// Theoretical time of the next slot (generic cell rate algorithm): a frame may come
+    /// [`FRAMES_BURST`] − 1 intervals before it.
+    slot_at: Instant,
+    rate: Rate,
+}
+
+impl Pipeline {
+    pub fn new(bitrate_bps: u64, now: Instant) -> Self {
+        Self {
+            watchers: Watchers(0),
+            damage: Damage::default(),
+            damaged_at: None,
+            key_at: None,
+            last_key_at: None,
+            last_frame_at: None,
+            refine_at: None,
+            slot_at: now,
+            rate: Rate::new(bitrate_bps, now),
+        }
+    }
+
+    pub fn rate(&self) -> &Rate {
+        &self.rate
+    }
+
+    pub fn handle_estimate(&mut self, bitrate_bps: u64, now: Instant) {
+        self.rate.handle_estimate(bitrate_bps, now);
+    }
+
+    /// The number of watching viewers changed. A new one needs a key frame at once.
+    pub fn handle_watchers(&mut self, watchers: Watchers, now: Instant) {
+        if watchers.0 > self.watchers.0 {
+            self.key_at = Some(now);
+        }
+        if watchers.0 == 0 {
+            self.damage.take();
+            self.damaged_at = None;
+            self.key_at = None;
+            self.refine_at = None;
+        }
+        self.watchers = watchers;
+    }
+
+    /// The screen changed inside `rect`.
+    pub fn handle_damage(&mut self, rect: Rect, now: Instant) {
+        if self.watchers.0 == 0 || rect.is_empty() {
+            return;
+        }
+        self.damage.add(rect);
+        self.damaged_at.get_or_insert(now);
+        self.refine_at = None;
+    }
+
+
+    /// A viewer cannot go on decoding.
+    pub fn handle_key_wanted(&mut self, now: Instant) {
+        if self.watchers.0 == 0 {
+            return;
+        }
+        let earliest = self.last_key_at.map_or(now, |at| (at + KEY_SPACING).max(now));
+        self.key_at = Some(self.key_at.map_or(earliest, |at| at.min(earliest)));
+    }
+
+    /// A viewer pressed or moved something: what follows on the screen need not wait for a slot.
+    pub fn handle_input(&mut self, now: Instant) {
+        let earliest = now - FRAME_INTERVAL.min(Duration::from_millis(1));
+        self.slot_at = (self.slot_at - FRAME_INTERVAL).max(earliest);
+    }
+
+    /// What to do now, if anything. Follow it with one of the `handle_coded`, `handle_unchanged`.
+    pub fn poll_step(&mut self, now: Instant) -> Option<Step> {
+        if self.watchers.0 == 0 {
+            return None;
+        }
+        if self.key_at.is_some_and(|at| at <= now) {
+            return Some(self.frame(FrameKind::Key, now));
+        }
+        if self.frame_at(now).is_some_and(|at| at <= now) {
+            return Some(self.frame(FrameKind::Delta, now));
+        }
+        if self.refine_at(now).is_some_and(|at| at <= now) {
+            return Some(Step::Refine);
+        }
+        let keep_alive = self.keep_alive_at().is_some_and(|at| at <= now);
+        keep_alive.then_some(Step::KeepAlive)
+    }
+
+    /// When [`poll_step`](Self::poll_step) has something, if nothing else happens.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        if self.watchers.0 == 0 {
+            return None;
+        }
+        [
+            self.key_at,
+            self.frame_at(now),
+            self.refine_at(now),
+            self.keep_alive_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The quantiser for a frame of so many macroblocks.
+    pub fn qp_for(&self, pass: Pass, kind: FrameKind, blocks: usize) -> Qp {
+        let finest = match pass {
+            Pass::Interactive => QP_SHARP,
+            Pass::Refine => QP_FINE,
+        };
+        self.rate.qp_for(kind, blocks, finest)
+    }
+
+    /// A frame was coded and handed over.
+    pub fn handle_coded(&mut self, coded: Coded, now: Instant) {
+        self.rate
+            .handle_coded(coded.kind, coded.blocks, coded.qp, coded.bytes, now);
+        self.last_frame_at = Some(now);
+        if coded.kind == FrameKind::Key {
+            self.last_key_at = Some(now);
+        }
+        self.refine_at = match coded.pass {
+            Pass::Interactive if coded.blocks > 0 => Some(now + REFINE_AFTER),
+            Pass::Refine if coded.qp > QP_FINE => Some(now + REFINE_INTERVAL),
+            Pass::Interactive => self.refine_at,
+            Pass::Refine => None,
+        };
+    }
+
+    /// The damage changed no pixel, or nothing was left to refine: no frame.
+    pub fn handle_unchanged(&mut self, pass: Pass, now: Instant) {
+        match pass {
+            // It was repainted while waiting to be refined: it is as still as before.
+            Pass::Interactive => self.refine_at = Some(now + REFINE_AFTER),
+            Pass::Refine => self.refine_at = None,
+        }
+    }
+
+    fn frame(&mut self, kind: FrameKind, now: Instant) -> Step {
+        self.slot_at = self.slot_at.max(now) + FRAME_INTERVAL;
+        if kind == FrameKind::Key {
+            self.key_at = None;
+        }
+        Step::Frame {
+            boxes: self.damage.take(),
+            kind,
+            seen_at: self.damaged_at.take().unwrap_or(now),
+        }
+    }
+
+    fn frame_at(&self, now: Instant) -> Option<Instant> {
+        let damaged_at = self.damaged_at?;
+        let slot = self.slot_at.checked_sub(FRAME_INTERVAL * (FRAMES_BURST - 1));
+        let at = slot.map_or(damaged_at, |slot| slot.max(damaged_at));
+        Some(self.rate.ready_at(now).map_or(at, |ready| ready.max(at)))
+    }
+
+    fn refine_at(&self, now: Instant) -> Option<Instant> {
+        let at = self.refine_at?;
+        Some(self.rate.ready_at(now).map_or(at, |ready| ready.max(at)))
+    }
+
+    fn keep_alive_at(&self) -> Option<Instant> {
+        Some(self.last_frame_at? + KEEP_ALIVE_INTERVAL)
+    }
+}
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Coded {
+    pub pass: Pass,
+    pub kind: FrameKind,
+    pub blocks: usize,
+    pub qp: Qp,
+    pub bytes: usize,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+use super::*;
+
+const BOX: Rect = Rect::new(10, 10, 20, 20);
+
+/// A pipeline with one viewer whose first key frame was sent at `now`.
+fn watched(now: Instant) -> Pipeline {
+    let mut pipeline = Pipeline::new(50_000_000, now - Duration::from_secs(1));
+    pipeline.handle_watchers(Watchers(1), now);
+    assert!(matches!(
+        pipeline.poll_step(now),
+        Some(Step::Frame {
+            kind: FrameKind::Key,
+            ..
+        })
+    ));
+    coded(&mut pipeline, Pass::Interactive, FrameKind::Key, QP_SHARP, now);
+    pipeline
+}
+
+fn coded(pipeline: &mut Pipeline, pass: Pass, kind: FrameKind, qp: Qp, now: Instant) {
+    pipeline.handle_coded(
+        Coded {
+            pass,
+            kind,
+            blocks: 4,
+            qp,
+            bytes: 200,
+        },
+        now,
+    );
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn is_delta(step: Option<Step>) -> bool {
+    matches!(
+        step,
+        Some(Step::Frame {
+            kind: FrameKind::Delta,
+            ..
+        })
+    )
+}
+
+#[test]
+fn an_isolated_change_is_coded_at_once_with_the_time_it_was_seen() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    let t1 = t0 + ms(500);
+    pipeline.handle_damage(BOX, t1);
+    let step = pipeline.poll_step(t1);
+    assert_eq!(
+        step,
+        Some(Step::Frame {
+            boxes: vec![BOX],
+            kind: FrameKind::Delta,
+            seen_at: t1
+        })
+    );
+}
+
+#[test]
+fn without_a_viewer_nothing_is_done_and_nothing_is_due() {
+    let t0 = Instant::now();
+    let mut pipeline = Pipeline::new(50_000_000, t0);
+    pipeline.handle_damage(BOX, t0);
+    pipeline.handle_key_wanted(t0);
+    assert_eq!(pipeline.poll_step(t0 + ms(5000)), None);
+    assert_eq!(pipeline.poll_timeout(t0), None);
+}
+
+#[test]
+fn a_still_screen_is_refined_then_silent_but_for_the_keep_alive() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    assert_eq!(pipeline.poll_timeout(t0), Some(t0 + REFINE_AFTER));
+    let t1 = t0 + REFINE_AFTER;
+    assert_eq!(pipeline.poll_step(t1), Some(Step::Refine));
+    coded(&mut pipeline, Pass::Refine, FrameKind::Delta, Qp(18), t1);
+    let t2 = t1 + REFINE_INTERVAL;
+    assert_eq!(pipeline.poll_step(t2), Some(Step::Refine));
+    coded(&mut pipeline, Pass::Refine, FrameKind::Delta, QP_FINE, t2);
+    assert!(t2 - t0 <= ms(300));
+    assert_eq!(pipeline.poll_timeout(t2), Some(t2 + KEEP_ALIVE_INTERVAL));
+    assert_eq!(
+        pipeline.poll_step(t2 + KEEP_ALIVE_INTERVAL),
+        Some(Step::KeepAlive)
+    );
+}
+
+#[test]
+fn full_motion_comes_at_sixty_frames_a_second() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    let start = t0 + ms(1000);
+    let mut frames = 0;
+    for i in 0..1000 {
+        let now = start + ms(i);
+        pipeline.handle_damage(BOX, now);
+        if is_delta(pipeline.poll_step(now)) {
+            frames += 1;
+            coded(&mut pipeline, Pass::Interactive, FrameKind::Delta, QP_SHARP, now);
+        }
+    }
+    assert!((58..=64).contains(&frames), "{frames}");
+}
+
+#[test]
+fn a_frame_after_input_does_not_wait_for_its_slot() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    let mut now = t0 + ms(1000);
+    for _ in 0..20 {
+        now += ms(1);
+        pipeline.handle_damage(BOX, now);
+        if pipeline.poll_step(now).is_some() {
+            coded(&mut pipeline, Pass::Interactive, FrameKind::Delta, QP_SHARP, now);
+        }
+    }
+    pipeline.handle_damage(BOX, now);
+    assert!(!is_delta(pipeline.poll_step(now)));
+    pipeline.handle_input(now);
+    assert!(is_delta(pipeline.poll_step(now)));
+}
+
+#[test]
+fn requests_for_key_frames_are_coalesced_but_never_lost() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    for i in 0..10 {
+        pipeline.handle_key_wanted(t0 + ms(i));
+    }
+    assert_eq!(pipeline.poll_step(t0 + ms(20)), None);
+    let due = t0 + KEY_SPACING;
+    assert!(matches!(
+        pipeline.poll_step(due),
+        Some(Step::Frame {
+            kind: FrameKind::Key,
+            ..
+        })
+    ));
+    coded(&mut pipeline, Pass::Interactive, FrameKind::Key, QP_SHARP, due);
+    assert!(!matches!(
+        pipeline.poll_step(due + ms(1)),
+        Some(Step::Frame { .. })
+    ));
+}
+
+#[test]
+fn a_second_viewer_gets_its_key_frame_without_waiting() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    pipeline.handle_watchers(Watchers(2), t0 + ms(1));
+    assert!(matches!(
+        pipeline.poll_step(t0 + ms(1)),
+        Some(Step::Frame {
+            kind: FrameKind::Key,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn on_a_full_wire_frames_wait_and_their_damage_adds_up() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    let t1 = t0 + ms(1000);
+    pipeline.handle_estimate(8_000_000, t1);
+    pipeline.handle_damage(BOX, t1);
+    assert!(is_delta(pipeline.poll_step(t1)));
+    pipeline.handle_coded(
+        Coded {
+            pass: Pass::Interactive,
+            kind: FrameKind::Delta,
+            blocks: 4,
+            qp: QP_SHARP,
+            bytes: 150_000,
+        },
+        t1,
+    );
+    let far = Rect::new(900, 900, 20, 20);
+    pipeline.handle_damage(BOX, t1 + ms(1));
+    pipeline.handle_damage(far, t1 + ms(2));
+    assert_eq!(pipeline.poll_step(t1 + ms(50)), None);
+    let Some(Step::Frame { boxes, seen_at, .. }) = pipeline.poll_step(t1 + ms(101)) else {
+        panic!("the wire is free");
+    };
+    assert_eq!(boxes, [BOX, far]);
+    assert_eq!(seen_at, t1 + ms(1));
+}

@@ -1,0 +1,158 @@
+//! How coarse a frame has to be, and when the next one may go.
+//!
+//! Rule: no frame queues on the wire for longer than [`FRAME_TIME_MAX`] at the rate the network
+//! is believed to carry. The size of a frame is foretold from how many macroblocks it codes and
+//! what such macroblocks cost lately; six steps of the quantiser halve it. Sharpness comes back
+//! by refinement once the screen is still.
+
+use std::time::{Duration, Instant};
+
+use crate::encode::{FrameKind, Qp};
+
+/// Longest a frame may take on the wire.
+pub const FRAME_TIME_MAX: Duration = Duration::from_millis(50);
+/// What may be on the wire when another frame is sent after it.
+const BACKLOG_MAX: Duration = Duration::from_millis(50);
+/// An interactive frame is never finer: text is sharp at it, and finer costs time.
+pub const QP_SHARP: Qp = Qp(22);
+/// Refinement ends here: nothing is seen of the coding.
+pub const QP_FINE: Qp = Qp(14);
+/// Coarser is not worth sending.
+const QP_WORST: Qp = Qp(44);
+/// The quantiser costs are kept for.
+const QP_REFERENCE: Qp = Qp(24);
+/// Bytes per macroblock at [`QP_REFERENCE`] before anything was coded: dense text.
+const COST_START: f64 = 40.0;
+/// Weight of the newest frame in the running cost.
+const COST_WEIGHT: f64 = 0.5;
+/// Frames of fewer macroblocks say little about the next one.
+const BLOCKS_TELLING: usize = 16;
+
+/// The estimate and what is still on its way.
+#[derive(Debug)]
+pub struct Rate {
+    bitrate_bps: u64,
+    key_cost: f64,
+    delta_cost: f64,
+    /// Bytes handed over and not yet carried, at `backlog_at`.
+    backlog: f64,
+    backlog_at: Instant,
+}
+
+impl Rate {
+    pub fn new(bitrate_bps: u64, now: Instant) -> Self {
+        Self {
+            bitrate_bps,
+            key_cost: COST_START,
+            delta_cost: COST_START,
+            backlog: 0.0,
+            backlog_at: now,
+        }
+    }
+
+    pub fn bitrate_bps(&self) -> u64 {
+        self.bitrate_bps
+    }
+
+    pub fn handle_estimate(&mut self, bitrate_bps: u64, now: Instant) {
+        self.drain(now);
+        self.bitrate_bps = bitrate_bps.max(1);
+    }
+
+    /// The quantiser for a frame that codes `blocks` macroblocks, not finer than `finest`.
+    pub fn qp_for(&self, kind: FrameKind, blocks: usize, finest: Qp) -> Qp {
+        let budget = self.bytes_in(FRAME_TIME_MAX).max(1.0);
+        let foretold = blocks as f64 * self.cost(kind);
+        let steps = 6.0 * (foretold / budget).log2();
+        let qp = f64::from(QP_REFERENCE.0) + steps.ceil();
+        let qp = qp.clamp(f64::from(finest.0), f64::from(QP_WORST.0));
+        // In 0..=51 after the clamp; NaN and -inf (no blocks) become the finest.
+        Qp((qp as u8).max(finest.0))
+    }
+
+    pub fn handle_coded(
+        &mut self,
+        kind: FrameKind,
+        blocks: usize,
+        qp: Qp,
+        bytes: usize,
+        now: Instant,
+    ) {
+        self.drain(now);
+        self.backlog += bytes as f64;
+        if blocks < BLOCKS_TELLING {
+            return;
+        }
+        let steps = f64::from(qp.0) - f64::from(QP_REFERENCE.0);
+        let seen = bytes as f64 / blocks as f64 * (steps / 6.0).exp2();
+        let cost = match kind {
+            FrameKind::Key => &mut self.key_cost,
+            FrameKind::Delta => &mut self.delta_cost,
+        };
+        *cost += (seen - *cost) * COST_WEIGHT;
+    }
+
+    /// When the wire is free enough for another frame; `None` means now.
+    pub fn ready_at(&self, now: Instant) -> Option<Instant> {
+        let rate = self.bytes_in(Duration::from_secs(1)).max(1.0);
+        let carried = now.saturating_duration_since(self.backlog_at).as_secs_f64() * rate;
+        let excess = self.backlog - carried - self.bytes_in(BACKLOG_MAX);
+        (excess > 0.0).then(|| now + Duration::from_secs_f64(excess / rate))
+    }
+
+    fn cost(&self, kind: FrameKind) -> f64 {
+        match kind {
+            FrameKind::Key => self.key_cost,
+            FrameKind::Delta => self.delta_cost,
+        }
+    }
+
+    fn bytes_in(&self, time: Duration) -> f64 {
+        self.bitrate_bps as f64 / 8.0 * time.as_secs_f64()
+    }
+
+    fn drain(&mut self, now: Instant) {
+        let carried = self.bytes_in(now.saturating_duration_since(self.backlog_at));
+        self.backlog = (self.backlog - carried).max(0.0);
+        self.backlog_at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCKS_1080P: usize = 8160;
+
+    #[test]
+    fn a_typed_character_is_sharp_and_a_whole_screen_on_a_thin_line_is_coarse() {
+        let rate = Rate::new(2_000_000, Instant::now());
+        assert_eq!(rate.qp_for(FrameKind::Delta, 2, QP_SHARP), QP_SHARP);
+        assert_eq!(rate.qp_for(FrameKind::Key, BLOCKS_1080P, QP_SHARP), QP_WORST);
+        assert_eq!(rate.qp_for(FrameKind::Delta, 0, QP_SHARP), QP_SHARP);
+    }
+
+    #[test]
+    fn a_foretold_frame_fits_its_time_on_the_wire() {
+        let now = Instant::now();
+        let mut rate = Rate::new(20_000_000, now);
+        for _ in 0..8 {
+            rate.handle_coded(FrameKind::Key, BLOCKS_1080P, Qp(24), 8 * BLOCKS_1080P, now);
+        }
+        let qp = rate.qp_for(FrameKind::Key, BLOCKS_1080P, QP_SHARP);
+        let bytes = 8.0 * BLOCKS_1080P as f64 * (f64::from(24 - i16::from(qp.0)) / 6.0).exp2();
+        let on_wire = Duration::from_secs_f64(bytes * 8.0 / 20e6);
+        assert!(on_wire <= FRAME_TIME_MAX, "{qp:?} takes {on_wire:?}");
+    }
+
+    #[test]
+    fn a_frame_waits_until_what_was_sent_is_nearly_carried() {
+        let now = Instant::now();
+        let mut rate = Rate::new(8_000_000, now);
+        assert_eq!(rate.ready_at(now), None);
+        // 150 ms worth of bytes: 100 ms until only 50 are left.
+        rate.handle_coded(FrameKind::Delta, 100, Qp(24), 150_000, now);
+        assert_eq!(rate.ready_at(now), Some(now + Duration::from_millis(100)));
+        assert_eq!(rate.ready_at(now + Duration::from_millis(100)), None);
+    }
+}
