@@ -1,5 +1,6 @@
 //! The shell: X connections, threads, sockets and the clock.
 
+pub mod bench;
 pub mod capture;
 pub mod screen;
 #[expect(unsafe_code, reason = "maps the memory shared with the X server")]

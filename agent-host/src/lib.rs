@@ -13,6 +13,7 @@ pub mod encode;
 pub mod picture;
 pub mod pipeline;
 pub mod rate;
+pub mod stats;
 
 #[cfg(feature = "io")]
 #[expect(

@@ -103,6 +103,15 @@ impl Pipeline {
         self.watchers = watchers;
     }
 
+    pub fn watchers(&self) -> Watchers {
+        self.watchers
+    }
+
+    /// Delta frames mean nothing any more: another size, or a viewer who has none.
+    pub fn handle_key_at_once(&mut self, now: Instant) {
+        self.key_at = Some(now);
+    }
+
     /// The screen changed inside `rect`.
     pub fn handle_damage(&mut self, rect: Rect, now: Instant) {
         if self.watchers.0 == 0 || rect.is_empty() {

@@ -41,7 +41,7 @@ struct Param {
     level_idc: c_int,
     frame_total: c_int,
     nal_hrd: c_int,
-    vui: [c_int; 8],
+    vui: [c_int; 9],
     frame_reference: c_int,
     dpb_size: c_int,
     keyint_max: c_int,
@@ -120,6 +120,16 @@ struct Nal {
     payload: *const u8,
     padding: c_int,
 }
+
+// Where a C compiler puts them, on 64-bit machines.
+const _: () = {
+    assert!(std::mem::offset_of!(Param, csp) == 36);
+    assert!(std::mem::offset_of!(Param, cabac) == 160);
+    assert!(std::mem::offset_of!(Param, log_level) == 528);
+    assert!(std::mem::offset_of!(Param, mb_info) == 628);
+    assert!(std::mem::offset_of!(X264Picture, mb_info) == 112);
+    assert!(std::mem::offset_of!(Nal, payload) == 24);
+};
 
 type DefaultPreset = unsafe extern "C" fn(*mut Param, *const c_char, *const c_char) -> c_int;
 type Parse = unsafe extern "C" fn(*mut Param, *const c_char, *const c_char) -> c_int;
@@ -338,7 +348,7 @@ impl Library {
             ("annexb", "1"),
             ("aud", "0"),
             ("fps", "60"),
-            ("range", "tv"),
+            ("fullrange", "off"),
             ("colorprim", "bt709"),
             ("transfer", "bt709"),
             ("colormatrix", "bt709"),

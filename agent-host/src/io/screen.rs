@@ -1,0 +1,500 @@
+//! The screen thread: waits for damage or a command, captures, codes, and hands the frame to every
+//! viewer's peer before it sleeps again. One thread, so no hand-over stands between the change and
+//! the wire.
+//!
+//! When the display goes away it is said once, and tried again with back-off; viewers stay.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use protocol::control::FromHost;
+use protocol::id::SessionId;
+
+use crate::damage::Rect;
+use crate::encode::{self, EncodeError, Encoder, EncoderName, FrameKind, Order};
+use crate::io::capture::{ReadTimes, Screen, ScreenEvent, Watched};
+use crate::io::wait::{Inbox, Outbox, mailbox};
+use crate::picture::{Pass, Picture};
+use crate::pipeline::{Coded, Pipeline, Step, Watchers};
+use crate::stats::{FrameCost, StatsWindow};
+
+/// Assumed until the first estimate: a local network.
+pub const BITRATE_START_BPS: u64 = 10_000_000;
+/// First and longest pause before a lost display is tried again.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Commands taken between two looks at the screen: none can starve the picture.
+const COMMANDS_PER_TURN: usize = 64;
+
+/// A coded frame with what it cost.
+#[derive(Clone, Debug)]
+pub struct CodedFrame {
+    pub data: Arc<[u8]>,
+    pub key: bool,
+    /// When the damage in it was first seen.
+    pub captured_at: Instant,
+    pub captured_unix: Duration,
+    pub cost: FrameCost,
+}
+
+/// Somebody who watches. Called on the screen thread: must not block.
+pub trait Viewer: Send {
+    fn send_video(&self, frame: &CodedFrame) -> Delivery;
+    fn send_control(&self, message: &FromHost);
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    Sent,
+    /// The viewer missed it and needs a key frame.
+    Dropped,
+}
+
+/// To the screen thread.
+pub enum ScreenCommand {
+    Watch(SessionId, Box<dyn Viewer>),
+    Unwatch(SessionId),
+    KeyWanted,
+    /// What this viewer's network carries, in bits per second.
+    Estimate(SessionId, u64),
+    /// A viewer typed or pointed.
+    Input,
+    Stop,
+}
+
+/// From the screen thread.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ScreenReport {
+    /// A frame was captured, or the display went away.
+    Captured(bool),
+    /// No encoder works any more.
+    Failed(String),
+}
+
+/// Takes reports; called on the screen thread.
+pub type Reporter = Box<dyn Fn(ScreenReport) + Send>;
+
+/// Connects and starts the thread.
+///
+/// # Errors
+///
+/// The display is not there, or the encoder cannot code pictures of its size.
+pub fn start(
+    display: &str,
+    encoder: EncoderName,
+    report: Reporter,
+) -> anyhow::Result<Outbox<ScreenCommand>> {
+    let (outbox, inbox) = mailbox()?;
+    let mut stage = Stage::new(display, encoder)?;
+    stage.warm()?;
+    report(ScreenReport::Captured(true));
+    let state = ScreenThread {
+        display: display.to_owned(),
+        encoder,
+        inbox,
+        report,
+        viewers: Vec::new(),
+        pipeline: Pipeline::new(BITRATE_START_BPS, Instant::now()),
+        stats: StatsWindow::new(encoder as u8),
+    };
+    std::thread::Builder::new()
+        .name("screen".into())
+        .spawn(move || state.run(stage))?;
+    Ok(outbox)
+}
+
+/// What exists only while the display does.
+struct Stage {
+    screen: Screen,
+    picture: Picture,
+    encoder: Box<dyn Encoder>,
+    cursor: FromHost,
+}
+
+impl Stage {
+    fn new(display: &str, encoder: EncoderName) -> anyhow::Result<Self> {
+        let screen = Screen::connect(display)?;
+        let whole = screen.whole();
+        let picture = Picture::new(whole.width, whole.height);
+        let encoder = encode::open(encoder, picture.width(), picture.height())?;
+        Ok(Self {
+            cursor: screen.cursor()?,
+            screen,
+            picture,
+            encoder,
+        })
+    }
+
+    /// Captures and codes one frame for nobody: the first viewer finds every page touched.
+    fn warm(&mut self) -> anyhow::Result<()> {
+        let whole = self.screen.whole();
+        self.screen.read(&[whole], &mut self.picture)?;
+        let order = Order {
+            kind: FrameKind::Key,
+            qp: crate::rate::QP_SHARP,
+            bitrate_bps: BITRATE_START_BPS,
+        };
+        self.picture.plan(Pass::Interactive, order.qp);
+        self.encoder.encode(&self.picture, order)?;
+        self.picture.handle_coded(order.kind, order.qp);
+        Ok(())
+    }
+
+    /// The screen has another size: a new picture and a new encoder.
+    fn resize(&mut self) -> Result<(), EncodeError> {
+        let whole = self.screen.whole();
+        self.picture = Picture::new(whole.width, whole.height);
+        self.encoder = encode::open(self.encoder.name(), self.picture.width(), self.picture.height())?;
+        Ok(())
+    }
+
+    fn size(&self) -> FromHost {
+        let whole = self.screen.whole();
+        let edge = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
+        FromHost::Screen {
+            width: edge(whole.width),
+            height: edge(whole.height),
+        }
+    }
+}
+
+struct ScreenThread {
+    display: String,
+    encoder: EncoderName,
+    inbox: Inbox<ScreenCommand>,
+    report: Reporter,
+    viewers: Vec<(SessionId, Box<dyn Viewer>, u64)>,
+    pipeline: Pipeline,
+    stats: StatsWindow,
+}
+
+/// Why a turn of the loop was the last.
+enum End {
+    Stopped,
+    DisplayLost(anyhow::Error),
+    EncoderFailed(EncodeError),
+}
+
+impl From<anyhow::Error> for End {
+    fn from(error: anyhow::Error) -> Self {
+        Self::DisplayLost(error)
+    }
+}
+
+impl From<EncodeError> for End {
+    fn from(error: EncodeError) -> Self {
+        Self::EncoderFailed(error)
+    }
+}
+
+impl ScreenThread {
+    fn run(mut self, stage: Stage) {
+        let mut stage = Some(stage);
+        while let Some(current) = stage.take() {
+            match self.serve(current) {
+                Err(End::Stopped) | Ok(()) => return,
+                Err(End::EncoderFailed(error)) => {
+                    return (self.report)(ScreenReport::Failed(error.to_string()));
+                }
+                Err(End::DisplayLost(error)) => {
+                    tracing::warn!(
+                        display = %self.display, %error,
+                        "the display went away; trying to come back"
+                    );
+                    (self.report)(ScreenReport::Captured(false));
+                    stage = self.come_back();
+                }
+            }
+        }
+    }
+
+    /// Tries the display again until it is there; `None` if told to stop.
+    fn come_back(&mut self) -> Option<Stage> {
+        let mut pause = RETRY_MIN;
+        loop {
+            let until = Instant::now() + pause;
+            while let Some(left) = until.checked_duration_since(Instant::now()) {
+                self.inbox.wait(None, Some(left));
+                if self.take_commands(None).is_err() {
+                    return None;
+                }
+            }
+            match Stage::new(&self.display, self.encoder) {
+                Ok(stage) => {
+                    tracing::info!(display = %self.display, "the display is back");
+                    (self.report)(ScreenReport::Captured(true));
+                    return Some(stage);
+                }
+                Err(error) => tracing::debug!(%error, "the display is not back yet"),
+            }
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    fn serve(&mut self, mut stage: Stage) -> Result<(), End> {
+        // Nobody was served from this stage yet: whoever watches starts anew.
+        let watchers = Watchers(self.viewers.len());
+        self.pipeline.handle_watchers(Watchers(0), Instant::now());
+        self.watchers_changed(watchers, Some(&mut stage))?;
+        self.tell_all(&stage.size());
+        self.tell_all(&stage.cursor);
+        loop {
+            while let Some(event) = stage.screen.poll_event()? {
+                self.handle_screen(event, &mut stage)?;
+            }
+            self.take_commands(Some(&mut stage))?;
+            let now = Instant::now();
+            if let Some(step) = self.pipeline.poll_step(now) {
+                self.step(step, &mut stage)?;
+                continue;
+            }
+            let timeout = self.pipeline.poll_timeout(now);
+            let timeout = timeout.map(|at| at.saturating_duration_since(now));
+            self.inbox.wait(Some(stage.screen.fd()), timeout);
+        }
+    }
+
+    fn handle_screen(&mut self, event: ScreenEvent, stage: &mut Stage) -> Result<(), End> {
+        let now = Instant::now();
+        match event {
+            ScreenEvent::Damaged(rect) => self.pipeline.handle_damage(rect, now),
+            ScreenEvent::CursorChanged => {
+                stage.cursor = stage.screen.cursor()?;
+                self.tell_all(&stage.cursor);
+            }
+            ScreenEvent::Resized => {
+                stage.resize()?;
+                self.tell_all(&stage.size());
+                self.pipeline.handle_key_at_once(now);
+                self.pipeline.handle_damage(stage.screen.whole(), now);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_commands(&mut self, mut stage: Option<&mut Stage>) -> Result<(), End> {
+        for _ in 0..COMMANDS_PER_TURN {
+            let Some(command) = self.inbox.try_take() else {
+                break;
+            };
+            self.handle_command(command, stage.as_deref_mut())?;
+        }
+        Ok(())
+    }
+
+    fn handle_command(
+        &mut self,
+        command: ScreenCommand,
+        stage: Option<&mut Stage>,
+    ) -> Result<(), End> {
+        let now = Instant::now();
+        match command {
+            ScreenCommand::Watch(session, viewer) => {
+                self.viewers.retain(|(id, ..)| *id != session);
+                if let Some(stage) = &stage {
+                    viewer.send_control(&stage.size());
+                    viewer.send_control(&stage.cursor);
+                }
+                self.viewers.push((session, viewer, BITRATE_START_BPS));
+                self.pipeline.handle_key_at_once(now);
+                self.watchers_changed(Watchers(self.viewers.len()), stage)?;
+            }
+            ScreenCommand::Unwatch(session) => {
+                self.viewers.retain(|(id, ..)| *id != session);
+                self.watchers_changed(Watchers(self.viewers.len()), stage)?;
+            }
+            ScreenCommand::KeyWanted => self.pipeline.handle_key_wanted(now),
+            ScreenCommand::Estimate(session, bps) => self.estimate(session, bps, now),
+            ScreenCommand::Input => self.pipeline.handle_input(now),
+            ScreenCommand::Stop => return Err(End::Stopped),
+        }
+        Ok(())
+    }
+
+    fn watchers_changed(
+        &mut self,
+        watchers: Watchers,
+        stage: Option<&mut Stage>,
+    ) -> Result<(), End> {
+        let now = Instant::now();
+        let was_alone = self.pipeline.watchers() == Watchers(0);
+        self.pipeline.handle_watchers(watchers, now);
+        let Some(stage) = stage else {
+            return Ok(());
+        };
+        let watched = if watchers.0 > 0 { Watched::Yes } else { Watched::No };
+        stage.screen.watch(watched)?;
+        if was_alone && watchers.0 > 0 {
+            // What changed while nobody watched was not reported.
+            self.pipeline.handle_damage(stage.screen.whole(), now);
+        }
+        Ok(())
+    }
+
+    /// One encoder serves all: the slowest network decides.
+    fn estimate(&mut self, session: SessionId, bps: u64, now: Instant) {
+        for (id, _, estimate) in &mut self.viewers {
+            if *id == session {
+                *estimate = bps;
+            }
+        }
+        if let Some(slowest) = self.viewers.iter().map(|(.., bps)| *bps).min() {
+            self.pipeline.handle_estimate(slowest, now);
+        }
+    }
+
+    fn step(&mut self, step: Step, stage: &mut Stage) -> Result<(), End> {
+        match step {
+            Step::Frame {
+                boxes,
+                kind,
+                seen_at,
+            } => self.interactive(&boxes, kind, seen_at, stage),
+            Step::Refine => self.refine(stage),
+            Step::KeepAlive => {
+                let plan = Plan {
+                    pass: Pass::Interactive,
+                    kind: FrameKind::Delta,
+                    blocks: 0,
+                };
+                self.code(plan, Times::now(), stage)
+            }
+        }
+    }
+
+    fn interactive(
+        &mut self,
+        boxes: &[Rect],
+        kind: FrameKind,
+        seen_at: Instant,
+        stage: &mut Stage,
+    ) -> Result<(), End> {
+        let read = stage.screen.read(boxes, &mut stage.picture)?;
+        let blocks = match kind {
+            FrameKind::Key => stage.picture.blocks(),
+            FrameKind::Delta => stage.picture.stale().blocks,
+        };
+        if blocks == 0 {
+            self.pipeline.handle_unchanged(Pass::Interactive, Instant::now());
+            return Ok(());
+        }
+        let plan = Plan {
+            pass: Pass::Interactive,
+            kind,
+            blocks,
+        };
+        self.code(plan, Times { seen_at, read }, stage)
+    }
+
+    fn refine(&mut self, stage: &mut Stage) -> Result<(), End> {
+        let blocks = stage.picture.worse_than(crate::rate::QP_FINE).blocks;
+        if blocks == 0 {
+            self.pipeline.handle_unchanged(Pass::Refine, Instant::now());
+            return Ok(());
+        }
+        let plan = Plan {
+            pass: Pass::Refine,
+            kind: FrameKind::Delta,
+            blocks,
+        };
+        self.code(plan, Times::now(), stage)
+    }
+
+    fn code(&mut self, plan: Plan, times: Times, stage: &mut Stage) -> Result<(), End> {
+        let qp = self.pipeline.qp_for(plan.pass, plan.kind, plan.blocks);
+        let bitrate_bps = self.pipeline.rate().bitrate_bps();
+        stage.picture.plan(plan.pass, qp);
+        let order = Order {
+            kind: plan.kind,
+            qp,
+            bitrate_bps,
+        };
+        let data = stage.encoder.encode(&stage.picture, order)?;
+        stage.picture.handle_coded(plan.kind, qp);
+        let coded_at = Instant::now();
+        let coded = Coded {
+            pass: plan.pass,
+            kind: plan.kind,
+            blocks: plan.blocks,
+            qp,
+            bytes: data.len(),
+        };
+        self.pipeline.handle_coded(coded, coded_at);
+        self.deliver(CodedFrame {
+            data,
+            key: plan.kind == FrameKind::Key,
+            captured_at: times.seen_at,
+            captured_unix: unix_time_of(times.seen_at, coded_at),
+            cost: times.cost(coded_at),
+        });
+        Ok(())
+    }
+
+    fn deliver(&mut self, frame: CodedFrame) {
+        let mut missed = false;
+        for (_, viewer, _) in &self.viewers {
+            missed |= viewer.send_video(&frame) == Delivery::Dropped;
+        }
+        let now = Instant::now();
+        if missed {
+            self.pipeline.handle_key_wanted(now);
+        }
+        tracing::trace!(bytes = frame.data.len(), key = frame.key, cost = ?frame.cost, "frame");
+        self.stats.handle_frame(frame.cost, now - frame.cost.coded_at);
+        if let Some(stats) = self.stats.poll(now) {
+            self.tell_all(&FromHost::HostStats(stats));
+        }
+    }
+
+    fn tell_all(&self, message: &FromHost) {
+        for (_, viewer, _) in &self.viewers {
+            viewer.send_control(message);
+        }
+    }
+}
+
+struct Plan {
+    pass: Pass,
+    kind: FrameKind,
+    blocks: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Times {
+    seen_at: Instant,
+    read: ReadTimes,
+}
+
+impl Times {
+    /// A frame that reads nothing.
+    fn now() -> Self {
+        let now = Instant::now();
+        Self {
+            seen_at: now,
+            read: ReadTimes {
+                begun: now,
+                read: now,
+                converted: now,
+            },
+        }
+    }
+
+    fn cost(self, coded_at: Instant) -> FrameCost {
+        FrameCost {
+            wait: self.read.begun.saturating_duration_since(self.seen_at),
+            read: self.read.read - self.read.begun,
+            convert: self.read.converted - self.read.read,
+            encode: coded_at - self.read.converted,
+            coded_at,
+        }
+    }
+}
+
+fn unix_time_of(at: Instant, now: Instant) -> Duration {
+    let unix_now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    unix_now.saturating_sub(now.saturating_duration_since(at))
+}
+
