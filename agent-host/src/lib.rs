@@ -10,9 +10,13 @@
 
 pub mod damage;
 pub mod encode;
+pub mod input;
+pub mod keymap;
 pub mod picture;
 pub mod pipeline;
 pub mod rate;
+pub mod registration;
+pub mod session;
 pub mod stats;
 
 #[cfg(feature = "io")]

@@ -1,0 +1,156 @@
+use protocol::id::SessionId;
+use protocol::signal::PathMode;
+
+use super::*;
+
+const KEY_A: FromViewer = FromViewer::Key {
+    down: true,
+    keysym: 0x61,
+    code: 30,
+};
+
+fn opened(policy: Policy, now: Instant) -> Session {
+    Session::new(&agent_session(policy), now)
+}
+
+fn agent_session(policy: Policy) -> AgentSession {
+    AgentSession {
+        session: "00000000-0000-0000-0000-000000000001"
+            .parse::<SessionId>()
+            .unwrap(),
+        policy,
+        path_mode: PathMode::Auto,
+        ice_servers: Vec::new(),
+        expires_in_secs: 600,
+    }
+}
+
+#[test]
+fn a_key_of_a_controlling_viewer_is_injected() {
+    let now = Instant::now();
+    let mut session = opened(Policy::default(), now);
+    let deed = session.handle_message(Channel::Input, &KEY_A.encode(), now);
+    assert_eq!(
+        deed,
+        Some(Deed::Inject(InputEvent::Key {
+            down: true,
+            keysym: 0x61,
+            code: 30
+        }))
+    );
+}
+
+#[test]
+fn a_view_only_viewer_reaches_neither_screen_nor_clipboard_but_is_answered() {
+    let now = Instant::now();
+    let mut session = opened(
+        Policy {
+            role: Role::View,
+            ..Policy::default()
+        },
+        now,
+    );
+    let resize = FromViewer::Resize {
+        width: 800,
+        height: 600,
+        scale_percent: 100,
+    };
+    let paste = FromViewer::ClipboardText("x".into());
+    assert_eq!(session.handle_message(Channel::Input, &KEY_A.encode(), now), None);
+    for message in [resize, paste] {
+        assert_eq!(session.handle_message(Channel::Control, &message.encode(), now), None);
+    }
+    let ping = FromViewer::Ping { sent_us: 5 }.encode();
+    assert_eq!(
+        session.handle_message(Channel::Control, &ping, now),
+        Some(Deed::Pong { sent_us: 5 })
+    );
+}
+
+#[test]
+fn an_expired_session_does_nothing_and_says_so() {
+    let now = Instant::now();
+    let mut session = opened(Policy::default(), now);
+    let late = now + Duration::from_secs(600);
+    assert_eq!(session.poll_timeout(), Some(late));
+    assert_eq!(session.handle_message(Channel::Input, &KEY_A.encode(), late), None);
+    session.handle_timeout(late);
+    assert_eq!(session.poll_end().unwrap().code, Code::SessionExpired);
+}
+
+#[test]
+fn a_renewed_session_lives_on() {
+    let now = Instant::now();
+    let mut session = opened(Policy::default(), now);
+    let later = now + Duration::from_secs(500);
+    session.handle_renewed(&agent_session(Policy::default()), later);
+    session.handle_timeout(now + Duration::from_secs(700));
+    assert_eq!(session.poll_end(), None);
+}
+
+#[test]
+fn idleness_is_measured_in_input_not_in_pings() {
+    let now = Instant::now();
+    let mut session = opened(
+        Policy {
+            idle_timeout_secs: 60,
+            ..Policy::default()
+        },
+        now,
+    );
+    let at = |secs| now + Duration::from_secs(secs);
+    session.handle_message(Channel::Input, &KEY_A.encode(), at(30));
+    let ping = FromViewer::Ping { sent_us: 5 }.encode();
+    session.handle_message(Channel::Control, &ping, at(80));
+    session.handle_timeout(at(89));
+    assert_eq!(session.poll_end(), None);
+    session.handle_timeout(at(90));
+    assert_eq!(session.poll_end().unwrap().code, Code::SessionIdle);
+}
+
+#[test]
+fn nonsense_and_messages_on_the_wrong_channel_end_the_session_past_a_bound() {
+    let now = Instant::now();
+    let mut session = opened(Policy::default(), now);
+    for i in 0..=MALFORMED_MAX {
+        assert_eq!(session.poll_end(), None, "{i}");
+        let (channel, bytes) = match i % 2 {
+            0 => (Channel::Control, vec![0xEE, 1, 2]),
+            _ => (Channel::Pointer, KEY_A.encode()),
+        };
+        assert_eq!(session.handle_message(channel, &bytes, now), None);
+    }
+    assert_eq!(session.poll_end().unwrap().code, Code::BadMessage);
+}
+
+#[test]
+fn a_flood_is_thinned_out_and_in_the_end_cut_off() {
+    let now = Instant::now();
+    let mut session = opened(Policy::default(), now);
+    let mut injected = 0;
+    for _ in 0..MESSAGES_BURST + DROPPED_MAX + 1 {
+        let deed = session.handle_message(Channel::Input, &KEY_A.encode(), now);
+        injected += u32::from(deed.is_some());
+    }
+    assert_eq!(injected, MESSAGES_BURST);
+    assert_eq!(session.poll_end().unwrap().code, Code::TooMany);
+}
+
+#[test]
+fn old_motion_is_ignored_and_lost_motion_is_made_up_for() {
+    let now = Instant::now();
+    let mut session = opened(Policy::default(), now);
+    let mut moved = |seq, total_dx| {
+        let message = FromViewer::PointerRelative {
+            seq,
+            total_dx,
+            total_dy: 0,
+        };
+        session.handle_message(Channel::Pointer, &message.encode(), now)
+    };
+    let by = |dx| Some(Deed::Inject(InputEvent::MoveBy { dx, dy: 0 }));
+    assert_eq!(moved(1, 3), by(3));
+    assert_eq!(moved(4, 10), by(7));
+    assert_eq!(moved(2, 5), None);
+    assert_eq!(moved(4, 10), None);
+}
