@@ -174,10 +174,6 @@ mod tests {
     fn a_clipped_box_is_even_and_inside_the_screen() {
         let clipped = Rect::new(3, 5, 8, 2000).clipped_even(1920, 1080);
         assert_eq!(clipped, Rect::new(2, 4, 10, 1076));
-        assert!(
-            Rect::new(5000, 0, 4, 4)
-                .clipped_even(1920, 1080)
-                .is_empty()
-        );
+        assert!(Rect::new(5000, 0, 4, 4).clipped_even(1920, 1080).is_empty());
     }
 }

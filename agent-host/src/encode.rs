@@ -6,7 +6,10 @@
 //! [`rate`](crate::rate).
 
 #[cfg(feature = "io")]
-#[expect(unsafe_code, reason = "OpenH264's bitrate can only be changed through its C interface")]
+#[expect(
+    unsafe_code,
+    reason = "OpenH264's bitrate can only be changed through its C interface"
+)]
 pub mod openh264;
 #[cfg(feature = "x264")]
 #[expect(unsafe_code, reason = "libx264 is loaded and called at run time")]
@@ -94,7 +97,11 @@ pub enum EncodeError {
 ///
 /// [`EncodeError::Unavailable`] with the reason.
 #[cfg(feature = "io")]
-pub fn open(name: EncoderName, width: usize, height: usize) -> Result<Box<dyn Encoder>, EncodeError> {
+pub fn open(
+    name: EncoderName,
+    width: usize,
+    height: usize,
+) -> Result<Box<dyn Encoder>, EncodeError> {
     match name {
         #[cfg(feature = "x264")]
         EncoderName::X264 => Ok(Box::new(x264::X264::open(width, height)?)),
@@ -164,7 +171,11 @@ pub fn try_out(
                 why: e.to_string(),
             })?;
         let order = Order {
-            kind: if i == 0 { FrameKind::Key } else { FrameKind::Delta },
+            kind: if i == 0 {
+                FrameKind::Key
+            } else {
+                FrameKind::Delta
+            },
             qp: Qp(24),
             bitrate_bps: 10_000_000,
         };
@@ -184,10 +195,12 @@ mod tests {
     use super::*;
 
     fn trial(name: EncoderName, ms: Option<u64>) -> Trial {
-        let result = ms.map(Duration::from_millis).ok_or(EncodeError::Unavailable {
-            encoder: name.as_str(),
-            why: "missing".into(),
-        });
+        let result = ms
+            .map(Duration::from_millis)
+            .ok_or(EncodeError::Unavailable {
+                encoder: name.as_str(),
+                why: "missing".into(),
+            });
         Trial { name, result }
     }
 
@@ -243,7 +256,11 @@ mod real {
         assert_ne!(key[sps + 1] & 0x40, 0);
 
         let still = code(&mut picture, FrameKind::Delta);
-        assert!(nal_types(&still).iter().all(|&t| t == 1), "{:?}", nal_types(&still));
+        assert!(
+            nal_types(&still).iter().all(|&t| t == 1),
+            "{:?}",
+            nal_types(&still)
+        );
         assert!(still.len() < 200, "{}", still.len());
         let again = code(&mut picture, FrameKind::Key);
         assert!(nal_types(&again).starts_with(&[7, 8]));

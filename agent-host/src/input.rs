@@ -58,12 +58,27 @@ pub enum InputEvent {
 /// What to tell the X server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Injection {
-    Key { keycode: Keycode, down: bool },
-    Button { button: u8, down: bool },
-    MoveTo { x: u16, y: u16 },
-    MoveBy { dx: i32, dy: i32 },
+    Key {
+        keycode: Keycode,
+        down: bool,
+    },
+    Button {
+        button: u8,
+        down: bool,
+    },
+    MoveTo {
+        x: u16,
+        y: u16,
+    },
+    MoveBy {
+        dx: i32,
+        dy: i32,
+    },
     /// Give a spare keycode a meaning; 0 takes it back.
-    Map { keycode: Keycode, keysym: Keysym },
+    Map {
+        keycode: Keycode,
+        keysym: Keysym,
+    },
 }
 
 /// What the viewers' hands hold.
@@ -200,7 +215,9 @@ impl Hands {
         }
         let hint = hint(code);
         if keysym == 0 {
-            return hint.into_iter().for_each(|key| self.hold(keysym, code, key));
+            return hint
+                .into_iter()
+                .for_each(|key| self.hold(keysym, code, key));
         }
         if !chooses_level(keysym) {
             if let Some(keycode) = self.keymap.plain(keysym, hint) {
@@ -235,7 +252,10 @@ impl Hands {
     fn type_character(&mut self, keysym: Keysym, now: Instant) -> Result<(), NotYet> {
         let (keycode, mods) = match self.keymap.find(keysym, None, self.mods()) {
             Some(found) => (found.keycode, found.mods),
-            None => (self.borrow(keysym, now)?, self.mods() & self.keymap.choosers()),
+            None => (
+                self.borrow(keysym, now)?,
+                self.mods() & self.keymap.choosers(),
+            ),
         };
         self.tap(keycode, mods);
         Ok(())

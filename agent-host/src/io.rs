@@ -1,9 +1,16 @@
 //! The shell: X connections, threads, sockets and the clock.
 
+pub mod agent;
 pub mod bench;
 pub mod capture;
+mod clipboard;
+pub mod hands;
+mod resize;
 pub mod screen;
 #[expect(unsafe_code, reason = "maps the memory shared with the X server")]
 pub mod shm;
-#[expect(unsafe_code, reason = "eventfd, ppoll and the CPU clocks are system calls")]
+#[expect(
+    unsafe_code,
+    reason = "eventfd, ppoll and the CPU clocks are system calls"
+)]
 pub mod wait;

@@ -8,6 +8,7 @@
 //! watch; an input event is applied only after [`session`] allowed it; unsafe code stands only
 //! under `io/` and `encode/`.
 
+pub mod config;
 pub mod damage;
 pub mod encode;
 pub mod input;

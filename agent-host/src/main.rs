@@ -1,10 +1,283 @@
-//! agent-host
-fn main() -> anyhow::Result<()> {
-    use agent_host::io::bench;
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let x = bench::Xvfb::start("1920x1080")?;
-    let name = if std::env::args().nth(1).as_deref() == Some("openh264") { agent_host::encode::EncoderName::OpenH264 } else { agent_host::encode::EncoderName::X264 };
-    let r = bench::run(&x.display, name, std::time::Duration::from_secs(3))?;
-    println!("{}", serde_json::to_string_pretty(&r)?);
+//! `multiclaw-agent-host`: flags, configuration, logs, signals, exit codes.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use agent_host::config::{Config, Overrides};
+use agent_host::encode::{self, EncoderChoice, EncoderName};
+use agent_host::io::agent::{Agent, Happening, happenings};
+use agent_host::io::{bench, hands, screen};
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use protocol::Secret;
+use tokio::signal::unix::{SignalKind, signal};
+
+const COMMIT: &str = match option_env!("MULTICLAW_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+const EXAMPLES: &str = "Examples:
+  multiclaw-agent-host --config /etc/multiclaw/agent-host.toml
+  multiclaw-agent-host --config agent-host.toml --display :90 --check-config
+  multiclaw-agent-host bench --seconds 5 --json";
+
+/// Shows this machine's desktop to the viewers the cloud lets in.
+#[derive(Parser)]
+#[command(name = "multiclaw-agent-host", version = COMMIT, after_help = EXAMPLES)]
+struct Flags {
+    /// Configuration file (TOML)
+    #[arg(long, env = "MULTICLAW_AGENT_CONFIG")]
+    config: Option<PathBuf>,
+    /// Check the configuration and leave
+    #[arg(long)]
+    check_config: bool,
+    /// The service's URL
+    #[arg(long, env = "MULTICLAW_CLOUD")]
+    cloud: Option<String>,
+    /// Name of this instance
+    #[arg(long, env = "MULTICLAW_INSTANCE")]
+    instance: Option<String>,
+    /// File that holds the instance's credential
+    #[arg(long, env = "MULTICLAW_CREDENTIAL_FILE")]
+    credential_file: Option<PathBuf>,
+    /// X display to show
+    #[arg(long, env = "MULTICLAW_DISPLAY")]
+    display: Option<String>,
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Subcommands {
+    /// Draw on an X display and print what each stage of the picture costs
+    Bench {
+        /// Display to draw on; without it an Xvfb of its own is started
+        #[arg(long)]
+        on: Option<String>,
+        #[arg(long, default_value = "1920x1080")]
+        size: String,
+        /// Encoder: auto, x264 or openh264
+        #[arg(long, default_value = "auto")]
+        encoder: String,
+        /// Length of each workload
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+        /// One JSON object instead of the table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+/// Whose fault it is decides the exit code.
+enum Failure {
+    Configuration(anyhow::Error),
+    Other(anyhow::Error),
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    start_log(flags.log_format);
+    let (error, code) = match run(flags) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Configuration(error)) => (error, 2),
+        Err(Failure::Other(error)) => (error, 1),
+    };
+    eprintln!("multiclaw-agent-host: {error:#}");
+    ExitCode::from(code)
+}
+
+fn start_log(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MULTICLAW_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn run(flags: Flags) -> Result<(), Failure> {
+    match flags.command {
+        Some(Subcommands::Completions { shell }) => {
+            let name = "multiclaw-agent-host";
+            clap_complete::generate(shell, &mut Flags::command(), name, &mut std::io::stdout());
+            Ok(())
+        }
+        Some(Subcommands::Bench {
+            on,
+            size,
+            encoder,
+            seconds,
+            json,
+        }) => {
+            let choice = encoder_choice(&encoder).map_err(Failure::Configuration)?;
+            run_bench(on, &size, choice, Duration::from_secs(seconds), json).map_err(Failure::Other)
+        }
+        None => {
+            let check_only = flags.check_config;
+            let config = load(flags).map_err(Failure::Configuration)?;
+            let credential = read_credential(&config).map_err(Failure::Configuration)?;
+            if check_only {
+                return Ok(());
+            }
+            serve(config, credential).map_err(Failure::Other)
+        }
+    }
+}
+
+fn load(flags: Flags) -> anyhow::Result<Config> {
+    let text = match &flags.config {
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("the configuration {} cannot be read", path.display()))?,
+        None => String::new(),
+    };
+    let overrides = Overrides {
+        cloud: flags.cloud,
+        instance: flags.instance,
+        credential_file: flags.credential_file,
+        display: flags.display,
+    };
+    let place = flags.config.unwrap_or_default();
+    Config::parse(&text, overrides).with_context(|| place.display().to_string())
+}
+
+fn read_credential(config: &Config) -> anyhow::Result<Secret> {
+    let path = &config.credential_file;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the credential file {} cannot be read", path.display()))?;
+    anyhow::ensure!(
+        !text.trim().is_empty(),
+        "the credential file {} is empty; make one with `multiclaw-cloud instance create`",
+        path.display()
+    );
+    Ok(Secret::new(text.trim()))
+}
+
+/// Measures the encoders and takes the fastest.
+fn choose_encoder(choice: EncoderChoice) -> anyhow::Result<EncoderName> {
+    let trials = encode::measure(choice, Instant::now);
+    for trial in &trials {
+        let encoder = trial.name.as_str();
+        match &trial.result {
+            Ok(time) => tracing::info!(encoder, micros = time.as_micros(), "encoder measured"),
+            Err(error) => tracing::info!(encoder, %error, "encoder left out"),
+        }
+    }
+    let chosen = encode::fastest(&trials)
+        .context("no H.264 encoder works here; install the package libx264-164")?;
+    tracing::info!(encoder = chosen.as_str(), "encoder chosen");
+    Ok(chosen)
+}
+
+fn serve(config: Config, credential: Secret) -> anyhow::Result<()> {
+    let encoder = choose_encoder(config.video.encoder)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (happen, happened) = happenings();
+    let (from_screen, from_hands) = (happen.clone(), happen.clone());
+    let screen = screen::start(
+        &config.display,
+        encoder,
+        // Nothing is lost by a report too many: the task is gone or far behind.
+        Box::new(move |report| drop(from_screen.try_send(Happening::Screen(report)))),
+    )
+    .with_context(|| no_display(&config.display))?;
+    let hands = hands::start(
+        &config.display,
+        Box::new(move |report| drop(from_hands.try_send(Happening::Hands(report)))),
+    )
+    .with_context(|| no_display(&config.display))?;
+    // Made once, before the first viewer waits for it.
+    peer::Certificate::of_this_process();
+    let ready = serde_json::json!({
+        "ready": "agent-host",
+        "instance": config.instance.as_str(),
+        "display": config.display,
+        "encoder": encoder.as_str(),
+        "pid": std::process::id(),
+    });
+    println!("{ready}");
+    let agent = Agent::new(config, credential, screen, hands, (happen, happened));
+    runtime.block_on(async {
+        let stop = stopped()?;
+        agent.run(stop).await
+    })
+}
+
+fn no_display(display: &str) -> String {
+    format!(
+        "the display {display} cannot be used; start an X server there (Xvfb {display} -screen 0 \
+         1920x1080x24) or name another with --display"
+    )
+}
+
+/// Ready at the first SIGTERM or SIGINT; at the second the process ends at once.
+fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    let (first, stop) = tokio::sync::oneshot::channel();
+    tokio::task::spawn(async move {
+        let mut first = Some(first);
+        loop {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            match first.take() {
+                Some(first) => drop(first.send(())),
+                None => std::process::exit(1),
+            }
+        }
+    });
+    Ok(async move {
+        let _ = stop.await;
+    })
+}
+
+fn encoder_choice(name: &str) -> anyhow::Result<EncoderChoice> {
+    match name {
+        "auto" => Ok(EncoderChoice::Auto),
+        "x264" => Ok(EncoderChoice::X264),
+        "openh264" => Ok(EncoderChoice::OpenH264),
+        other => anyhow::bail!("there is no encoder {other:?}; choose auto, x264 or openh264"),
+    }
+}
+
+fn run_bench(
+    on: Option<String>,
+    size: &str,
+    choice: EncoderChoice,
+    time: Duration,
+    json: bool,
+) -> anyhow::Result<()> {
+    let encoder = choose_encoder(choice)?;
+    let (display, _server) = match on {
+        Some(display) => (display, None),
+        None => {
+            let server = bench::Xvfb::start(size)?;
+            (server.display.clone(), Some(server))
+        }
+    };
+    let report = bench::run(&display, encoder, time)?;
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{report}");
+    }
     Ok(())
 }

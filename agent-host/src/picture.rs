@@ -248,7 +248,8 @@ struct Tile {
 impl Tile {
     /// Copies the tile to `plane[at..]` if it differs, and says whether it did.
     fn merge(&self, band: &[u8], plane: &mut [u8], at: usize, plane_stride: usize) -> bool {
-        let piece = |row: usize| self.from + row * self.stride..self.from + row * self.stride + self.len;
+        let piece =
+            |row: usize| self.from + row * self.stride..self.from + row * self.stride + self.len;
         let place = |row: usize| at + row * plane_stride..at + row * plane_stride + self.len;
         let Some(first) = (0..self.rows).find(|&row| band[piece(row)] != plane[place(row)]) else {
             return false;
@@ -298,7 +299,12 @@ mod tests {
         assert_eq!(picture.stale().blocks, 4);
         assert_eq!(
             picture.plan(Pass::Interactive, Qp(24)),
-            [0u8; 12].map(|_| 1).iter().enumerate().map(|(i, _)| u8::from(![1, 2, 5, 6].contains(&i))).collect::<Vec<_>>()
+            [0u8; 12]
+                .map(|_| 1)
+                .iter()
+                .enumerate()
+                .map(|(i, _)| u8::from(![1, 2, 5, 6].contains(&i)))
+                .collect::<Vec<_>>()
         );
     }
 

@@ -122,13 +122,14 @@ impl Pipeline {
         self.refine_at = None;
     }
 
-
     /// A viewer cannot go on decoding.
     pub fn handle_key_wanted(&mut self, now: Instant) {
         if self.watchers.0 == 0 {
             return;
         }
-        let earliest = self.last_key_at.map_or(now, |at| (at + KEY_SPACING).max(now));
+        let earliest = self
+            .last_key_at
+            .map_or(now, |at| (at + KEY_SPACING).max(now));
         self.key_at = Some(self.key_at.map_or(earliest, |at| at.min(earliest)));
     }
 
@@ -220,7 +221,9 @@ impl Pipeline {
 
     fn frame_at(&self, now: Instant) -> Option<Instant> {
         let damaged_at = self.damaged_at?;
-        let slot = self.slot_at.checked_sub(FRAME_INTERVAL * (FRAMES_BURST - 1));
+        let slot = self
+            .slot_at
+            .checked_sub(FRAME_INTERVAL * (FRAMES_BURST - 1));
         let at = slot.map_or(damaged_at, |slot| slot.max(damaged_at));
         Some(self.rate.ready_at(now).map_or(at, |ready| ready.max(at)))
     }

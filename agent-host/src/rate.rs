@@ -128,7 +128,10 @@ mod tests {
     fn a_typed_character_is_sharp_and_a_whole_screen_on_a_thin_line_is_coarse() {
         let rate = Rate::new(2_000_000, Instant::now());
         assert_eq!(rate.qp_for(FrameKind::Delta, 2, QP_SHARP), QP_SHARP);
-        assert_eq!(rate.qp_for(FrameKind::Key, BLOCKS_1080P, QP_SHARP), QP_WORST);
+        assert_eq!(
+            rate.qp_for(FrameKind::Key, BLOCKS_1080P, QP_SHARP),
+            QP_WORST
+        );
         assert_eq!(rate.qp_for(FrameKind::Delta, 0, QP_SHARP), QP_SHARP);
     }
 

@@ -43,7 +43,9 @@ pub struct Registration {
 }
 
 enum State {
-    Waiting { retry_at: Instant },
+    Waiting {
+        retry_at: Instant,
+    },
     Opening,
     Open {
         registered: bool,
@@ -66,7 +68,13 @@ impl Registration {
     }
 
     pub fn is_registered(&self) -> bool {
-        matches!(self.state, State::Open { registered: true, .. })
+        matches!(
+            self.state,
+            State::Open {
+                registered: true,
+                ..
+            }
+        )
     }
 
     pub fn poll_wish(&mut self, now: Instant) -> SocketWish {

@@ -83,7 +83,10 @@ impl Session {
             self.handle_dropped();
             return None;
         }
-        let Some(message) = FromViewer::decode(bytes).ok().filter(|m| belongs(m, channel)) else {
+        let Some(message) = FromViewer::decode(bytes)
+            .ok()
+            .filter(|m| belongs(m, channel))
+        else {
             self.handle_malformed();
             return None;
         };
@@ -159,7 +162,9 @@ impl Session {
                 seq,
                 total_dx,
                 total_dy,
-            } => self.is_newer(seq).then(|| self.moved_by(total_dx, total_dy)),
+            } => self
+                .is_newer(seq)
+                .then(|| self.moved_by(total_dx, total_dy)),
             FromViewer::Resize { .. } | FromViewer::ClipboardText(_) | FromViewer::Ping { .. } => {
                 None
             }

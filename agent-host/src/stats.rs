@@ -45,8 +45,7 @@ impl StatsWindow {
         let capture = cost.wait + cost.read + cost.convert;
         let micros = |d: Duration| u32::try_from(d.as_micros()).unwrap_or(u32::MAX);
         if self.recent.len() < FRAMES_MAX {
-            self.recent
-                .push([capture, cost.encode, queue].map(micros));
+            self.recent.push([capture, cost.encode, queue].map(micros));
         }
     }
 
@@ -94,7 +93,12 @@ mod tests {
         }
         let stats = window.poll(now).unwrap();
         assert_eq!(
-            (stats.capture_us, stats.encode_us, stats.queue_us, stats.frames),
+            (
+                stats.capture_us,
+                stats.encode_us,
+                stats.queue_us,
+                stats.frames
+            ),
             (215, 400, 30, 3)
         );
         assert_eq!(window.poll(now + INTERVAL), None);

@@ -179,7 +179,9 @@ impl X264 {
         // SAFETY: `param` was filled by x264 itself and is larger than its `x264_param_t`.
         let handle = unsafe { (library.open)(&raw mut *param) };
         if handle.is_null() {
-            return Err(unavailable(format!("it refuses pictures of {width}×{height}")));
+            return Err(unavailable(format!(
+                "it refuses pictures of {width}×{height}"
+            )));
         }
         Ok(Self {
             library,
@@ -321,7 +323,9 @@ impl Library {
         // Defaults that stand at places far apart: if they are where they belong, so is the rest.
         let layout = (param.csp, param.bitdepth, param.me_range, param.fast_pskip);
         if result != 0 || layout != (CSP_I420, 8, 16, 1) || param.mb_info != 0 {
-            return Err(unavailable("its parameters are laid out differently".into()));
+            return Err(unavailable(
+                "its parameters are laid out differently".into(),
+            ));
         }
         param.width = stride(width);
         param.height = stride(height);

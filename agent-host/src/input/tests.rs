@@ -79,10 +79,7 @@ fn a_meaning_on_another_level_gets_its_modifiers_around_it() {
 
 #[test]
 fn shift_stays_part_of_a_command() {
-    check(
-        vec![key(true, 0xFFE1), key(true, ENTER)],
-        &["+50", "+36"],
-    );
+    check(vec![key(true, 0xFFE1), key(true, ENTER)], &["+50", "+36"]);
 }
 
 #[test]
@@ -127,10 +124,7 @@ fn text_waits_for_spare_keycodes_and_what_follows_waits_behind_it() {
     assert_eq!(first.len(), 4 * 3, "{first:?}");
     let later = hands.poll_timeout().unwrap();
     hands.handle_timeout(later);
-    assert_eq!(
-        done(&mut hands),
-        ["203=10003b5", "+203", "-203", "+38"]
-    );
+    assert_eq!(done(&mut hands), ["203=10003b5", "+203", "-203", "+38"]);
 }
 
 #[test]
@@ -141,7 +135,12 @@ fn releasing_all_brings_every_key_and_button_up() {
         at: Some((3, 4)),
     };
     check(
-        vec![key(true, 0xFFE3), key(true, 0x61), press, InputEvent::ReleaseAll],
+        vec![
+            key(true, 0xFFE3),
+            key(true, 0x61),
+            press,
+            InputEvent::ReleaseAll,
+        ],
         &["+37", "+38", "@3,4", "+b1", "-37", "-38", "-b1"],
     );
 }

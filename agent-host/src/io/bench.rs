@@ -306,11 +306,7 @@ impl Pencil {
     fn connect(display: &str) -> anyhow::Result<Self> {
         let (conn, number) = RustConnection::connect(Some(display))?;
         let screen = &conn.setup().roots[number];
-        let (root, width, height) = (
-            screen.root,
-            screen.width_in_pixels,
-            screen.height_in_pixels,
-        );
+        let (root, width, height) = (screen.root, screen.width_in_pixels, screen.height_in_pixels);
         let window = conn.generate_id()?;
         let gc = conn.generate_id()?;
         let look = CreateWindowAux::new()
@@ -365,7 +361,8 @@ impl Pencil {
             .flat_map(|c| Self::mark((c * 10) as i16, y, c * 31 + seed * 17));
         let marks: Vec<_> = marks.collect();
         self.color(0x0020_2020)?;
-        self.conn.poly_fill_rectangle(self.window, self.gc, &marks)?;
+        self.conn
+            .poly_fill_rectangle(self.window, self.gc, &marks)?;
         Ok(())
     }
 
@@ -405,7 +402,8 @@ impl Pencil {
                 Self::mark(x as i16, y as i16, n * 13 + i * 7)
             })
             .collect();
-        self.conn.poly_fill_rectangle(self.window, self.gc, &marks)?;
+        self.conn
+            .poly_fill_rectangle(self.window, self.gc, &marks)?;
         self.conn.flush()?;
         Ok(())
     }
@@ -446,6 +444,45 @@ impl Pencil {
         self.color(i.wrapping_mul(0x0001_0305) | 0x40)?;
         self.conn.poly_fill_rectangle(self.window, self.gc, &bars)?;
         self.conn.flush()?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for BenchReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            f,
+            "{} at {}×{}; first frame {:.1} ms; resident {} kB, {} kB of it shared with X",
+            self.encoder, self.width, self.height, self.first_frame_ms, self.rss_kb, self.shared_kb
+        )?;
+        writeln!(
+            f,
+            "{:12} {:>6} {:>6} {:>9}  µs p50/p99: drawn→coded      read   convert      encode   bytes",
+            "workload", "fps", "cpu %", "kB/s"
+        )?;
+        for w in &self.workloads {
+            write!(
+                f,
+                "{:12} {:6.1} {:6.2} {:9.1}",
+                w.name,
+                w.fps,
+                w.cpu_percent,
+                w.bytes_per_second / 1e3
+            )?;
+            if let Some(s) = &w.stages {
+                let stages = [
+                    s.drawn_to_coded_us,
+                    s.read_us,
+                    s.convert_us,
+                    s.encode_us,
+                    s.bytes,
+                ];
+                for [p50, p99] in stages {
+                    write!(f, "  {p50}/{p99}")?;
+                }
+            }
+            writeln!(f)?;
+        }
         Ok(())
     }
 }

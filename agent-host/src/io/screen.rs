@@ -55,6 +55,8 @@ pub enum Delivery {
 pub enum ScreenCommand {
     Watch(SessionId, Box<dyn Viewer>),
     Unwatch(SessionId),
+    /// The viewer's control channel is open: it is told size and cursor.
+    Introduce(SessionId),
     KeyWanted,
     /// What this viewer's network carries, in bits per second.
     Estimate(SessionId, u64),
@@ -145,7 +147,11 @@ impl Stage {
     fn resize(&mut self) -> Result<(), EncodeError> {
         let whole = self.screen.whole();
         self.picture = Picture::new(whole.width, whole.height);
-        self.encoder = encode::open(self.encoder.name(), self.picture.width(), self.picture.height())?;
+        self.encoder = encode::open(
+            self.encoder.name(),
+            self.picture.width(),
+            self.picture.height(),
+        )?;
         Ok(())
     }
 
@@ -286,20 +292,18 @@ impl ScreenThread {
     fn handle_command(
         &mut self,
         command: ScreenCommand,
-        stage: Option<&mut Stage>,
+        mut stage: Option<&mut Stage>,
     ) -> Result<(), End> {
         let now = Instant::now();
         match command {
             ScreenCommand::Watch(session, viewer) => {
                 self.viewers.retain(|(id, ..)| *id != session);
-                if let Some(stage) = &stage {
-                    viewer.send_control(&stage.size());
-                    viewer.send_control(&stage.cursor);
-                }
                 self.viewers.push((session, viewer, BITRATE_START_BPS));
                 self.pipeline.handle_key_at_once(now);
-                self.watchers_changed(Watchers(self.viewers.len()), stage)?;
+                self.watchers_changed(Watchers(self.viewers.len()), stage.as_deref_mut())?;
+                self.introduce(session, stage.as_deref());
             }
+            ScreenCommand::Introduce(session) => self.introduce(session, stage.as_deref()),
             ScreenCommand::Unwatch(session) => {
                 self.viewers.retain(|(id, ..)| *id != session);
                 self.watchers_changed(Watchers(self.viewers.len()), stage)?;
@@ -310,6 +314,14 @@ impl ScreenThread {
             ScreenCommand::Stop => return Err(End::Stopped),
         }
         Ok(())
+    }
+
+    fn introduce(&self, session: SessionId, stage: Option<&Stage>) {
+        let viewer = self.viewers.iter().find(|(id, ..)| *id == session);
+        if let (Some((_, viewer, _)), Some(stage)) = (viewer, stage) {
+            viewer.send_control(&stage.size());
+            viewer.send_control(&stage.cursor);
+        }
     }
 
     fn watchers_changed(
@@ -323,7 +335,11 @@ impl ScreenThread {
         let Some(stage) = stage else {
             return Ok(());
         };
-        let watched = if watchers.0 > 0 { Watched::Yes } else { Watched::No };
+        let watched = if watchers.0 > 0 {
+            Watched::Yes
+        } else {
+            Watched::No
+        };
         stage.screen.watch(watched)?;
         if was_alone && watchers.0 > 0 {
             // What changed while nobody watched was not reported.
@@ -376,7 +392,8 @@ impl ScreenThread {
             FrameKind::Delta => stage.picture.stale().blocks,
         };
         if blocks == 0 {
-            self.pipeline.handle_unchanged(Pass::Interactive, Instant::now());
+            self.pipeline
+                .handle_unchanged(Pass::Interactive, Instant::now());
             return Ok(());
         }
         let plan = Plan {
@@ -441,7 +458,8 @@ impl ScreenThread {
             self.pipeline.handle_key_wanted(now);
         }
         tracing::trace!(bytes = frame.data.len(), key = frame.key, cost = ?frame.cost, "frame");
-        self.stats.handle_frame(frame.cost, now - frame.cost.coded_at);
+        self.stats
+            .handle_frame(frame.cost, now - frame.cost.coded_at);
         if let Some(stats) = self.stats.poll(now) {
             self.tell_all(&FromHost::HostStats(stats));
         }
@@ -497,4 +515,3 @@ fn unix_time_of(at: Instant, now: Instant) -> Duration {
         .unwrap_or_default();
     unix_now.saturating_sub(now.saturating_duration_since(at))
 }
-

@@ -26,7 +26,10 @@ impl Segment {
     pub fn create(conn: &RustConnection, len: usize) -> anyhow::Result<Self> {
         let version = conn.shm_query_version()?.reply()?;
         let version = (version.major_version, version.minor_version);
-        anyhow::ensure!(version >= (1, 2), "MIT-SHM {version:?} cannot pass descriptors");
+        anyhow::ensure!(
+            version >= (1, 2),
+            "MIT-SHM {version:?} cannot pass descriptors"
+        );
         let id = conn.generate_id()?;
         let size = u32::try_from(len).context("a screen this large")?;
         let reply = conn.shm_create_segment(id, size, false)?.reply()?;

@@ -92,7 +92,9 @@ impl<T> Inbox<T> {
         let other = other.map_or(-1, |fd| fd.as_raw_fd());
         let mut fds = [poll(self.bell.as_raw_fd()), poll(other)];
         let timeout = timeout.map(timespec);
-        let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let timeout = timeout
+            .as_ref()
+            .map_or(std::ptr::null(), std::ptr::from_ref);
         // SAFETY: the array and the time live through the call. An interrupted wait is a wake-up.
         let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), 2, timeout, std::ptr::null()) };
         if ready > 0 && fds[0].revents != 0 {

@@ -13,7 +13,13 @@ fn watched(now: Instant) -> Pipeline {
             ..
         })
     ));
-    coded(&mut pipeline, Pass::Interactive, FrameKind::Key, QP_SHARP, now);
+    coded(
+        &mut pipeline,
+        Pass::Interactive,
+        FrameKind::Key,
+        QP_SHARP,
+        now,
+    );
     pipeline
 }
 
@@ -101,7 +107,13 @@ fn full_motion_comes_at_sixty_frames_a_second() {
         pipeline.handle_damage(BOX, now);
         if is_delta(pipeline.poll_step(now)) {
             frames += 1;
-            coded(&mut pipeline, Pass::Interactive, FrameKind::Delta, QP_SHARP, now);
+            coded(
+                &mut pipeline,
+                Pass::Interactive,
+                FrameKind::Delta,
+                QP_SHARP,
+                now,
+            );
         }
     }
     assert!((58..=64).contains(&frames), "{frames}");
@@ -116,7 +128,13 @@ fn a_frame_after_input_does_not_wait_for_its_slot() {
         now += ms(1);
         pipeline.handle_damage(BOX, now);
         if pipeline.poll_step(now).is_some() {
-            coded(&mut pipeline, Pass::Interactive, FrameKind::Delta, QP_SHARP, now);
+            coded(
+                &mut pipeline,
+                Pass::Interactive,
+                FrameKind::Delta,
+                QP_SHARP,
+                now,
+            );
         }
     }
     pipeline.handle_damage(BOX, now);
@@ -141,7 +159,13 @@ fn requests_for_key_frames_are_coalesced_but_never_lost() {
             ..
         })
     ));
-    coded(&mut pipeline, Pass::Interactive, FrameKind::Key, QP_SHARP, due);
+    coded(
+        &mut pipeline,
+        Pass::Interactive,
+        FrameKind::Key,
+        QP_SHARP,
+        due,
+    );
     assert!(!matches!(
         pipeline.poll_step(due + ms(1)),
         Some(Step::Frame { .. })

@@ -56,9 +56,15 @@ fn a_view_only_viewer_reaches_neither_screen_nor_clipboard_but_is_answered() {
         scale_percent: 100,
     };
     let paste = FromViewer::ClipboardText("x".into());
-    assert_eq!(session.handle_message(Channel::Input, &KEY_A.encode(), now), None);
+    assert_eq!(
+        session.handle_message(Channel::Input, &KEY_A.encode(), now),
+        None
+    );
     for message in [resize, paste] {
-        assert_eq!(session.handle_message(Channel::Control, &message.encode(), now), None);
+        assert_eq!(
+            session.handle_message(Channel::Control, &message.encode(), now),
+            None
+        );
     }
     let ping = FromViewer::Ping { sent_us: 5 }.encode();
     assert_eq!(
@@ -73,7 +79,10 @@ fn an_expired_session_does_nothing_and_says_so() {
     let mut session = opened(Policy::default(), now);
     let late = now + Duration::from_secs(600);
     assert_eq!(session.poll_timeout(), Some(late));
-    assert_eq!(session.handle_message(Channel::Input, &KEY_A.encode(), late), None);
+    assert_eq!(
+        session.handle_message(Channel::Input, &KEY_A.encode(), late),
+        None
+    );
     session.handle_timeout(late);
     assert_eq!(session.poll_end().unwrap().code, Code::SessionExpired);
 }

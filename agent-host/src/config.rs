@@ -1,0 +1,212 @@
+//! What the operator writes: strict TOML, so that a misspelt key is an error and not a default.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use protocol::id::InstanceId;
+use serde::Deserialize;
+
+use crate::encode::EncoderChoice;
+
+/// `agent-host.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The service's URL, `https://…` or `http://…`.
+    pub cloud: String,
+    pub instance: InstanceId,
+    /// Holds the instance's credential, and nothing else.
+    pub credential_file: PathBuf,
+    /// The X display, `:90`.
+    pub display: String,
+    #[serde(default)]
+    pub video: Video,
+    #[serde(default)]
+    pub network: Network,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Video {
+    #[serde(default)]
+    pub encoder: EncoderChoice,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Local addresses for media; empty means those of every interface.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What the command line and the environment say instead of the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub cloud: Option<String>,
+    pub instance: Option<String>,
+    pub credential_file: Option<PathBuf>,
+    pub display: Option<String>,
+}
+
+/// Why the configuration is refused: one sentence for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfig(String);
+
+impl Config {
+    /// Parses `text`, what `overrides` say put over it.
+    ///
+    /// # Errors
+    ///
+    /// [`BadConfig`] that names the key, its line and, if it is unknown, the closest known one.
+    pub fn parse(text: &str, overrides: Overrides) -> Result<Self, BadConfig> {
+        // The file alone first: its lines are right only before anything is put over it.
+        let mut table: toml::Table = toml::from_str(text).map_err(|e| explain(text, &e))?;
+        let path = |p: PathBuf| p.to_string_lossy().into_owned();
+        let over = [
+            ("cloud", overrides.cloud),
+            ("instance", overrides.instance),
+            ("credential_file", overrides.credential_file.map(path)),
+            ("display", overrides.display),
+        ];
+        let is_overridden = over.iter().any(|(_, value)| value.is_some());
+        for (key, value) in over {
+            if let Some(value) = value {
+                table.insert(key.into(), value.into());
+            }
+        }
+        let config: Self = match toml::from_str(text) {
+            Ok(config) if !is_overridden => config,
+            Err(error) if !is_overridden || is_about_a_line(&error) => {
+                return Err(explain(text, &error));
+            }
+            _ => {
+                let merged = table.to_string();
+                toml::from_str(&merged).map_err(|e| BadConfig(format!("{}.", e.message())))?
+            }
+        };
+        config.check()
+    }
+
+    fn check(self) -> Result<Self, BadConfig> {
+        let known = ["https://", "http://"]
+            .iter()
+            .any(|s| self.cloud.starts_with(s));
+        if !known {
+            return Err(BadConfig(format!(
+                "cloud is {:?}, which is no URL; write it as \"https://…\".",
+                self.cloud
+            )));
+        }
+        Ok(self)
+    }
+
+    /// Where the agent host connects: the WebSocket of signalling.
+    pub fn signalling_url(&self) -> String {
+        let base = self.cloud.trim_end_matches('/');
+        // "http" → "ws", "https" → "wss".
+        let rest = base.strip_prefix("http").unwrap_or(base);
+        format!("ws{rest}{}", protocol::signal::AGENT_PATH)
+    }
+}
+
+/// A missing key has no line; it may come from a flag.
+fn is_about_a_line(error: &toml::de::Error) -> bool {
+    !error.message().starts_with("missing field")
+}
+
+fn explain(text: &str, error: &toml::de::Error) -> BadConfig {
+    let message = error.message().trim();
+    let line = error
+        .span()
+        .filter(|_| is_about_a_line(error))
+        .and_then(|span| text.get(..span.start))
+        .map_or(String::new(), |before| {
+            format!("line {}: ", before.matches('\n').count() + 1)
+        });
+    let mut words = message.split('`').skip(1).step_by(2);
+    let unknown = words
+        .next()
+        .filter(|_| message.starts_with("unknown field"));
+    let closest = unknown
+        .and_then(|unknown| words.min_by_key(|known| strsim::damerau_levenshtein(unknown, known)));
+    BadConfig(match (unknown, closest) {
+        (Some(unknown), Some(closest)) => {
+            format!("{line}there is no key {unknown:?}; did you mean {closest:?}?")
+        }
+        _ => format!("{line}{message}."),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+cloud = "https://desk.multiclaw.io"
+instance = "desk"
+credential_file = "/etc/multiclaw/credential"
+display = ":90"
+[video]
+encoder = "x264"
+"#;
+
+    fn refused(text: &str) -> String {
+        Config::parse(text, Overrides::default())
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn a_good_file_is_taken_and_names_the_socket() {
+        let config = Config::parse(GOOD, Overrides::default()).unwrap();
+        assert_eq!(config.video.encoder, EncoderChoice::X264);
+        assert_eq!(
+            config.signalling_url(),
+            "wss://desk.multiclaw.io/api/v1/agent"
+        );
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_with_its_line_and_the_closest_known_one() {
+        let text = GOOD.replace("display", "dispaly");
+        assert_eq!(
+            refused(&text),
+            "line 5: there is no key \"dispaly\"; did you mean \"display\"?"
+        );
+        let text = GOOD.replace("encoder", "encodr");
+        assert_eq!(
+            refused(&text),
+            "line 7: there is no key \"encodr\"; did you mean \"encoder\"?"
+        );
+    }
+
+    #[test]
+    fn a_flag_fills_in_and_overrules() {
+        let text = GOOD.replace("display = \":90\"", "");
+        assert!(refused(&text).contains("display"));
+        let overrides = Overrides {
+            display: Some(":7".into()),
+            instance: Some("other".into()),
+            ..Overrides::default()
+        };
+        let config = Config::parse(&text, overrides.clone()).unwrap();
+        assert_eq!(
+            (config.display.as_str(), config.instance.as_str()),
+            (":7", "other")
+        );
+        let misspelt = text.replace("cloud", "clud");
+        let error = Config::parse(&misspelt, overrides).unwrap_err().to_string();
+        assert!(
+            error.starts_with("line 2: there is no key \"clud\""),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_before_anything_starts() {
+        let text = GOOD.replace("https://desk.multiclaw.io", "desk.multiclaw.io");
+        assert!(refused(&text).contains("no URL"));
+    }
+}

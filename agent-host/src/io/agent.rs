@@ -1,0 +1,548 @@
+//! The agent host at work: one task that hears signalling, the peers, the screen, the hands and the
+//! clock, asks the machines what to do, and does it.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context as _;
+use futures_util::{SinkExt as _, StreamExt as _};
+use peer::io::{Handle, SessionConfig};
+use peer::{BitrateRange, Channel, CloseReason, Event, OutgoingFrame, SendError, Side};
+use protocol::Secret;
+use protocol::control::FromHost;
+use protocol::id::SessionId;
+use protocol::problem::{Code, Problem};
+use protocol::signal::{AgentSession, FromAgent, MESSAGE_LEN_MAX, ToAgent};
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use crate::config::Config;
+use crate::input::InputEvent;
+use crate::io::hands::{HandsCommand, HandsReport};
+use crate::io::screen::{CodedFrame, Delivery, ScreenCommand, ScreenReport, Viewer};
+use crate::io::wait::Outbox;
+use crate::registration::{Registration, SocketWish};
+use crate::session::{Deed, Session};
+
+/// Sessions at a time; each is a peer with sockets and a thread. More are refused.
+const SESSIONS_MAX: usize = 16;
+/// Happenings of all peers and threads that wait for the task. When full, the sender waits: peers
+/// have bounded queues of their own behind it.
+const HAPPENINGS_MAX: usize = 1024;
+/// How long a socket may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long good-byes may take.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+type Socket =
+    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+type Opening = Pin<Box<dyn Future<Output = anyhow::Result<Socket>>>>;
+
+/// What the task hears, apart from signalling.
+#[derive(Debug)]
+pub enum Happening {
+    Peer(SessionId, Event),
+    Screen(ScreenReport),
+    Hands(HandsReport),
+}
+
+/// Where threads and peers tell the task.
+pub fn happenings() -> (mpsc::Sender<Happening>, mpsc::Receiver<Happening>) {
+    mpsc::channel(HAPPENINGS_MAX)
+}
+
+/// The task's belongings.
+pub struct Agent {
+    config: Config,
+    registration: Registration,
+    sessions: HashMap<SessionId, Live>,
+    screen: Outbox<ScreenCommand>,
+    hands: Outbox<HandsCommand>,
+    happened: mpsc::Receiver<Happening>,
+    happen: mpsc::Sender<Happening>,
+    failed: Option<String>,
+}
+
+struct Live {
+    session: Session,
+    peer: Handle,
+    watching: bool,
+}
+
+/// Sends to one viewer, from the screen thread.
+struct PeerViewer(Handle);
+
+impl Viewer for PeerViewer {
+    fn send_video(&self, frame: &CodedFrame) -> Delivery {
+        let outgoing = OutgoingFrame {
+            data: frame.data.clone(),
+            key: frame.key,
+            captured_at: frame.captured_at,
+            captured_unix: frame.captured_unix,
+        };
+        match self.0.send_video(outgoing) {
+            Ok(()) => Delivery::Sent,
+            Err(SendError::Full | SendError::NotConnected) => Delivery::Dropped,
+            Err(error @ (SendError::NoVideo | SendError::TooLarge { .. })) => {
+                tracing::debug!(%error, "a frame was not sent");
+                Delivery::Sent
+            }
+        }
+    }
+
+    fn send_control(&self, message: &FromHost) {
+        // Not open yet: it is introduced when it opens. Full: the next statistics will do.
+        let _ = self.0.send_message(Channel::Control, &message.encode());
+    }
+}
+
+impl Agent {
+    pub fn new(
+        config: Config,
+        credential: Secret,
+        screen: Outbox<ScreenCommand>,
+        hands: Outbox<HandsCommand>,
+        (happen, happened): (mpsc::Sender<Happening>, mpsc::Receiver<Happening>),
+    ) -> Self {
+        let instance = config.instance.clone();
+        let registration = Registration::new(instance, credential, rand::random(), Instant::now());
+        Self {
+            config,
+            registration,
+            sessions: HashMap::new(),
+            screen,
+            hands,
+            happened,
+            happen,
+            failed: None,
+        }
+    }
+
+    /// Serves until `stop` is ready; then says good-bye to every viewer.
+    ///
+    /// # Errors
+    ///
+    /// No encoder works any more.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        tokio::pin!(stop);
+        let mut socket: Option<Socket> = None;
+        // Kept across turns: what happens meanwhile must not start it over.
+        let mut opening: Option<Opening> = None;
+        while self.failed.is_none() {
+            self.transmit(&mut socket).await;
+            let wish = self.registration.poll_wish(Instant::now());
+            if wish == SocketWish::Wait {
+                socket = None;
+            }
+            if wish == SocketWish::Open && socket.is_none() && opening.is_none() {
+                opening = Some(Box::pin(open(self.config.signalling_url())));
+            }
+            let timer = sleep_until(self.poll_timeout());
+            tokio::select! {
+                () = &mut stop => break,
+                Some(happening) = self.happened.recv() => self.handle_happening(happening),
+                opened = opened(&mut opening), if opening.is_some() => {
+                    opening = None;
+                    socket = self.handle_opened(opened);
+                }
+                read = read(&mut socket), if socket.is_some() => {
+                    if !self.handle_read(read) {
+                        socket = None;
+                    }
+                }
+                () = timer => {}
+            }
+            self.handle_timeouts();
+        }
+        self.farewell(&mut socket).await;
+        self.failed.map_or(Ok(()), |why| Err(anyhow::anyhow!(why)))
+    }
+
+    fn handle_opened(&mut self, opened: anyhow::Result<Socket>) -> Option<Socket> {
+        let now = Instant::now();
+        match opened {
+            Ok(socket) => {
+                let sessions = self.sessions.keys().copied().collect();
+                self.registration.handle_open(sessions, now);
+                Some(socket)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "signalling cannot be reached; trying again");
+                self.registration.handle_lost(now);
+                None
+            }
+        }
+    }
+
+    /// False if the socket is of no use any more.
+    fn handle_read(&mut self, read: Option<Message>) -> bool {
+        let now = Instant::now();
+        match read {
+            Some(Message::Text(text)) => {
+                if let Some(message) = self.registration.handle_text(text.as_str(), now) {
+                    self.handle_signal(message, now);
+                }
+                true
+            }
+            Some(Message::Close(_)) | None => {
+                tracing::info!("signalling closed the connection; sessions go on");
+                self.registration.handle_lost(now);
+                false
+            }
+            Some(_) => true,
+        }
+    }
+
+    async fn transmit(&mut self, socket: &mut Option<Socket>) {
+        while let Some(open) = socket {
+            let Some(message) = self.registration.poll_transmit() else {
+                return;
+            };
+            let text = serde_json::to_string(&message).expect("our own messages are JSON");
+            if open.send(Message::text(text)).await.is_err() {
+                self.registration.handle_lost(Instant::now());
+                *socket = None;
+            }
+        }
+    }
+
+    fn handle_signal(&mut self, message: ToAgent, now: Instant) {
+        match message {
+            ToAgent::Registered => tracing::info!(instance = %self.config.instance, "registered"),
+            ToAgent::SessionOpened { session } => self.open_session(&session, now),
+            ToAgent::SessionRenewed { session } => {
+                if let Some(live) = self.sessions.get_mut(&session.session) {
+                    live.session.handle_renewed(&session, now);
+                    live.peer.set_ice_servers(&session.ice_servers);
+                }
+            }
+            ToAgent::SessionClosed { session, problem } => self.close_session(session, &problem),
+            ToAgent::Offer { session, sdp } => self.answer(session, &sdp),
+            ToAgent::Candidate { session, candidate } => {
+                if let Some(live) = self.sessions.get(&session) {
+                    live.peer.handle_candidate(&candidate);
+                }
+            }
+            ToAgent::Failed { problem } => tracing::warn!(%problem, "signalling refused"),
+            ToAgent::Pong => {}
+        }
+    }
+
+    fn open_session(&mut self, session: &AgentSession, now: Instant) {
+        let id = session.session;
+        if let Some(live) = self.sessions.get_mut(&id) {
+            return live.session.handle_renewed(session, now);
+        }
+        if self.sessions.len() >= SESSIONS_MAX {
+            let problem = Problem::new(
+                Code::TooMany,
+                format!("This desktop serves {SESSIONS_MAX} viewers already."),
+                "Close another viewer and connect again.",
+            );
+            return self.registration.say(FromAgent::Close {
+                session: id,
+                problem,
+            });
+        }
+        match self.start_peer(session) {
+            Ok(peer) => {
+                tracing::info!(session = %id, role = ?session.policy.role, "session opened");
+                let live = Live {
+                    session: Session::new(session, now),
+                    peer,
+                    watching: false,
+                };
+                self.sessions.insert(id, live);
+            }
+            Err(error) => {
+                tracing::warn!(session = %id, %error, "no peer for the session");
+                self.registration.say(FromAgent::Close {
+                    session: id,
+                    problem: internal(),
+                });
+            }
+        }
+    }
+
+    fn start_peer(&self, session: &AgentSession) -> anyhow::Result<Handle> {
+        let id = session.session;
+        let (peer, mut events) = peer::io::start(SessionConfig {
+            side: Side::Host,
+            path_mode: session.path_mode,
+            addresses: self.config.network.addresses.clone(),
+            ice_servers: session.ice_servers.clone(),
+            bitrate: BitrateRange::default(),
+            name: "peer".into(),
+        })?;
+        let happen = self.happen.clone();
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if happen.send(Happening::Peer(id, event)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(peer)
+    }
+
+    fn answer(&mut self, session: SessionId, sdp: &str) {
+        let Some(live) = self.sessions.get(&session) else {
+            return;
+        };
+        match live.peer.handle_offer(sdp) {
+            Ok(sdp) => self.registration.say(FromAgent::Answer { session, sdp }),
+            Err(error) => {
+                tracing::debug!(%session, %error, "an offer was refused");
+                let problem = Problem::new(
+                    Code::BadMessage,
+                    "The viewer's offer cannot be answered.",
+                    "Update the viewer and connect again.",
+                );
+                self.end_session(session, problem);
+            }
+        }
+    }
+
+    fn handle_happening(&mut self, happening: Happening) {
+        match happening {
+            Happening::Peer(session, event) => self.handle_peer(session, event),
+            Happening::Screen(ScreenReport::Captured(captured)) => {
+                self.registration.say(FromAgent::Captured { captured });
+                if !captured {
+                    self.notify_all(&Problem::new(
+                        Code::DisplayLost,
+                        "The desktop's display went away.",
+                        "Wait: the picture comes back with the display.",
+                    ));
+                }
+            }
+            Happening::Screen(ScreenReport::Failed(why)) => self.failed = Some(why),
+            Happening::Hands(HandsReport::Copied(text)) => self.share_clipboard(&text),
+            Happening::Hands(HandsReport::CopiedTooMuch { len }) => {
+                self.notify_all(&Problem::new(
+                    Code::MessageTooLarge,
+                    format!("What was copied on the desktop has {len} bytes, too many to send."),
+                    "Copy less, or transfer it as a file.",
+                ));
+            }
+        }
+    }
+
+    fn handle_peer(&mut self, id: SessionId, event: Event) {
+        let Some(live) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        match event {
+            Event::Candidate(candidate) => self.registration.say(FromAgent::Candidate {
+                session: id,
+                candidate,
+            }),
+            Event::Connected(path) => {
+                tracing::info!(session = %id, relayed = path.is_relayed(), "connected");
+                live.watching = true;
+                let viewer = Box::new(PeerViewer(live.peer.clone()));
+                self.tell_screen(ScreenCommand::Watch(id, viewer));
+            }
+            Event::ChannelOpen(Channel::Control) => {
+                self.tell_screen(ScreenCommand::Introduce(id));
+            }
+            Event::Message { channel, bytes } => self.handle_message(id, channel, &bytes),
+            Event::KeyFrameWanted => self.tell_screen(ScreenCommand::KeyWanted),
+            Event::EgressEstimate { bitrate_bps } => {
+                self.tell_screen(ScreenCommand::Estimate(id, bitrate_bps));
+            }
+            Event::Closed(reason) => self.peer_closed(id, &reason),
+            Event::RelayFailed { problem, .. } => tracing::debug!(session = %id, problem, "relay"),
+            Event::PathChanged(path) => {
+                tracing::info!(session = %id, relayed = path.is_relayed(), "another path");
+            }
+            Event::IceState(_) | Event::ChannelOpen(_) | Event::Video(_) | Event::Stats(_) => {}
+        }
+    }
+
+    fn handle_message(&mut self, id: SessionId, channel: Channel, bytes: &[u8]) {
+        let Some(live) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let deed = live.session.handle_message(channel, bytes, Instant::now());
+        match deed {
+            Some(Deed::Inject(event)) => {
+                // Full hands: the newest input is lost, as on a machine that hangs.
+                let _ = self.hands.send(HandsCommand::Input(event));
+                self.tell_screen(ScreenCommand::Input);
+            }
+            Some(Deed::SetClipboard(text)) => {
+                let _ = self.hands.send(HandsCommand::SetClipboard(text));
+            }
+            Some(Deed::Resize { width, height }) => {
+                let _ = self.hands.send(HandsCommand::Resize { width, height });
+            }
+            Some(Deed::Pong { sent_us }) => {
+                let host_us = unix_now_us();
+                let pong = FromHost::Pong { sent_us, host_us };
+                let _ = live.peer.send_message(Channel::Control, &pong.encode());
+            }
+            None => {}
+        }
+    }
+
+    fn peer_closed(&mut self, id: SessionId, reason: &CloseReason) {
+        let problem = match reason {
+            CloseReason::MessageTooLarge { len } => Problem::new(
+                Code::MessageTooLarge,
+                format!("The viewer sent a message of {len} bytes."),
+                "Connect again.",
+            ),
+            CloseReason::Local | CloseReason::Remote => Problem::new(
+                Code::SessionEnded,
+                "The connection to the viewer was closed.",
+                "Connect again.",
+            ),
+            CloseReason::Backlog | CloseReason::Engine(_) => internal(),
+        };
+        tracing::info!(session = %id, ?reason, "session ended");
+        self.forget(id);
+        self.registration.say(FromAgent::Close {
+            session: id,
+            problem,
+        });
+    }
+
+    /// The session ends here, with a reason for viewer and signalling.
+    fn end_session(&mut self, id: SessionId, problem: Problem) {
+        self.close_session(id, &problem);
+        self.registration.say(FromAgent::Close {
+            session: id,
+            problem,
+        });
+    }
+
+    fn close_session(&mut self, id: SessionId, problem: &Problem) {
+        if let Some(live) = self.forget(id) {
+            tracing::info!(session = %id, code = %problem.code, "session closed");
+            let closed = FromHost::Closed(json(problem));
+            let _ = live.peer.send_message(Channel::Control, &closed.encode());
+            live.peer.close();
+        }
+    }
+
+    fn forget(&mut self, id: SessionId) -> Option<Live> {
+        let live = self.sessions.remove(&id)?;
+        if live.watching {
+            self.tell_screen(ScreenCommand::Unwatch(id));
+            let _ = self.hands.send(HandsCommand::Input(InputEvent::ReleaseAll));
+        }
+        Some(live)
+    }
+
+    fn share_clipboard(&self, text: &str) {
+        let message = FromHost::ClipboardText(text.to_owned()).encode();
+        for live in self.sessions.values() {
+            if live.session.policy().clipboard_to_viewer {
+                let _ = live.peer.send_message(Channel::Control, &message);
+            }
+        }
+    }
+
+    fn notify_all(&self, problem: &Problem) {
+        let message = FromHost::Notice(json(problem)).encode();
+        for live in self.sessions.values() {
+            let _ = live.peer.send_message(Channel::Control, &message);
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let sessions = self
+            .sessions
+            .values()
+            .filter_map(|l| l.session.poll_timeout());
+        sessions.chain(self.registration.poll_timeout()).min()
+    }
+
+    fn handle_timeouts(&mut self) {
+        let now = Instant::now();
+        self.registration.handle_timeout(now);
+        let mut ended = Vec::new();
+        for (&id, live) in &mut self.sessions {
+            live.session.handle_timeout(now);
+            ended.extend(live.session.poll_end().map(|problem| (id, problem)));
+        }
+        for (id, problem) in ended {
+            self.end_session(id, problem);
+        }
+    }
+
+    async fn farewell(&mut self, socket: &mut Option<Socket>) {
+        let problem = Problem::new(
+            Code::ServiceRestarting,
+            "The agent host of this desktop is stopping.",
+            "Connect again in a moment.",
+        );
+        let sessions: Vec<_> = self.sessions.keys().copied().collect();
+        for id in sessions {
+            self.end_session(id, problem.clone());
+        }
+        self.transmit(socket).await;
+        if let Some(socket) = socket {
+            let _ = tokio::time::timeout(FAREWELL, socket.close(None)).await;
+        }
+        let _ = self.hands.send(HandsCommand::Stop);
+        self.tell_screen(ScreenCommand::Stop);
+        tokio::time::sleep(FAREWELL).await;
+    }
+
+    fn tell_screen(&self, command: ScreenCommand) {
+        if self.screen.send(command).is_err() {
+            tracing::debug!("the screen thread takes no commands");
+        }
+    }
+}
+
+async fn opened(opening: &mut Option<Opening>) -> anyhow::Result<Socket> {
+    match opening {
+        Some(opening) => opening.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn open(url: String) -> anyhow::Result<Socket> {
+    let limits = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_LEN_MAX))
+        .max_frame_size(Some(MESSAGE_LEN_MAX));
+    let connect = tokio_tungstenite::connect_async_with_config(url, Some(limits), true);
+    let (socket, _) = tokio::time::timeout(CONNECT_TIMEOUT, connect)
+        .await
+        .context("no answer")??;
+    Ok(socket)
+}
+
+async fn read(socket: &mut Option<Socket>) -> Option<Message> {
+    socket.as_mut()?.next().await?.ok()
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn internal() -> Problem {
+    Problem::new(
+        Code::Internal,
+        "The agent host could not go on with the session.",
+        "Connect again; its log says why.",
+    )
+}
+
+fn json(problem: &Problem) -> String {
+    serde_json::to_string(problem).expect("a problem is JSON")
+}
+
+fn unix_now_us() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
+}

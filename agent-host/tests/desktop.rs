@@ -1,0 +1,419 @@
+//! The screen and the hands against a real X server: each test starts an Xvfb of its own.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use agent_host::damage::Rect;
+use agent_host::encode::EncoderName;
+use agent_host::input::InputEvent;
+use agent_host::io::bench::Xvfb;
+use agent_host::io::capture::{Screen, ScreenEvent, Watched};
+use agent_host::io::hands::{self, HandsCommand, HandsReport};
+use agent_host::io::screen::{self, CodedFrame, Delivery, ScreenCommand, ScreenReport, Viewer};
+use agent_host::picture::{Pass, Picture};
+use protocol::control::FromHost;
+use protocol::id::SessionId;
+use x11rb::connection::Connection as _;
+use x11rb::protocol::Event;
+use x11rb::protocol::xproto::{
+    ConnectionExt as _, CreateGCAux, CreateWindowAux, EventMask, InputFocus, Rectangle, Window,
+    WindowClass,
+};
+use x11rb::rust_connection::RustConnection;
+use x11rb::wrapper::ConnectionExt as _;
+
+/// Longest a step may take before the test says that it never happened.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A client with one window over the whole screen that notes what reaches it.
+struct Client {
+    conn: RustConnection,
+    root: Window,
+    window: Window,
+}
+
+impl Client {
+    fn new(display: &str) -> Self {
+        let (conn, number) = RustConnection::connect(Some(display)).unwrap();
+        let root = conn.setup().roots[number].root;
+        let window = conn.generate_id().unwrap();
+        let look = CreateWindowAux::new().override_redirect(1).event_mask(
+            EventMask::KEY_PRESS
+                | EventMask::KEY_RELEASE
+                | EventMask::BUTTON_PRESS
+                | EventMask::POINTER_MOTION
+                | EventMask::EXPOSURE,
+        );
+        let class = WindowClass::INPUT_OUTPUT;
+        conn.create_window(24, window, root, 0, 0, 640, 480, 0, class, 0, &look)
+            .unwrap();
+        conn.map_window(window).unwrap();
+        conn.sync().unwrap();
+        conn.set_input_focus(InputFocus::NONE, window, x11rb::CURRENT_TIME)
+            .unwrap();
+        conn.sync().unwrap();
+        Self { conn, root, window }
+    }
+
+    fn fill(&self, pixel: u32, rect: Rectangle) {
+        let gc = self.conn.generate_id().unwrap();
+        let ink = CreateGCAux::new().foreground(pixel);
+        self.conn.create_gc(gc, self.window, &ink).unwrap();
+        self.conn
+            .poly_fill_rectangle(self.window, gc, &[rect])
+            .unwrap();
+        self.conn.sync().unwrap();
+    }
+
+    fn wait_event(&self) -> Event {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(event) = self.conn.poll_for_event().unwrap() {
+                return event;
+            }
+            assert!(Instant::now() < until, "the X server sent nothing more");
+            std::thread::yield_now();
+        }
+    }
+
+    /// The next keysyms typed, as this client's own look at the keyboard map has them.
+    fn typed(&self, count: usize) -> Vec<u32> {
+        let mut typed = Vec::new();
+        while typed.len() < count {
+            let Event::KeyPress(press) = self.wait_event() else {
+                continue;
+            };
+            let map = self
+                .conn
+                .get_keyboard_mapping(press.detail, 1)
+                .unwrap()
+                .reply()
+                .unwrap();
+            let state = u16::from(press.state);
+            let level = usize::from(state & 1 != 0) + if state & 0x80 != 0 { 4 } else { 0 };
+            let keysym = map.keysyms.get(level).copied().unwrap_or(0);
+            if !(0xFFE1..=0xFFEE).contains(&keysym) && keysym != 0xFE03 {
+                typed.push(keysym);
+            }
+        }
+        typed
+    }
+}
+
+fn rectangle(x: i16, y: i16, width: u16, height: u16) -> Rectangle {
+    Rectangle {
+        x,
+        y,
+        width,
+        height,
+    }
+}
+
+fn wait_screen(screen: &mut Screen) -> ScreenEvent {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(event) = screen.poll_event().unwrap() {
+            return event;
+        }
+        assert!(Instant::now() < until, "the screen told nothing");
+        std::thread::yield_now();
+    }
+}
+
+struct Recorder {
+    frames: std::sync::mpsc::Sender<CodedFrame>,
+    messages: std::sync::mpsc::Sender<FromHost>,
+}
+
+impl Viewer for Recorder {
+    fn send_video(&self, frame: &CodedFrame) -> Delivery {
+        let _ = self.frames.send(frame.clone());
+        Delivery::Sent
+    }
+
+    fn send_control(&self, message: &FromHost) {
+        let _ = self.messages.send(message.clone());
+    }
+}
+
+fn session() -> SessionId {
+    "00000000-0000-0000-0000-000000000001".parse().unwrap()
+}
+
+fn recorder() -> (Box<Recorder>, Receiver<CodedFrame>, Receiver<FromHost>) {
+    let (frames, framed) = channel();
+    let (messages, told) = channel();
+    (Box::new(Recorder { frames, messages }), framed, told)
+}
+
+fn key(keysym: u32) -> [HandsCommand; 2] {
+    [true, false].map(|down| {
+        HandsCommand::Input(InputEvent::Key {
+            down,
+            keysym,
+            code: 0,
+        })
+    })
+}
+
+#[test]
+fn only_the_damaged_box_is_reported_and_read() {
+    let server = Xvfb::start("640x480").unwrap();
+    let client = Client::new(&server.display);
+    let mut screen = Screen::connect(&server.display).unwrap();
+    let mut picture = Picture::new(640, 480);
+    assert!(screen.is_shared());
+    screen.read(&[screen.whole()], &mut picture).unwrap();
+    picture.plan(Pass::Interactive, agent_host::encode::Qp(20));
+    picture.handle_coded(
+        agent_host::encode::FrameKind::Key,
+        agent_host::encode::Qp(20),
+    );
+    screen.watch(Watched::Yes).unwrap();
+
+    client.fill(0x00FF_FFFF, rectangle(101, 51, 20, 10));
+    let event = wait_screen(&mut screen);
+    let damaged = Rect::new(100, 50, 22, 12);
+    assert_eq!(event, ScreenEvent::Damaged(damaged));
+
+    // Drawn elsewhere before the read: a read of the whole screen would bring it along.
+    client.fill(0x00FF_FFFF, rectangle(400, 300, 8, 8));
+    screen.read(&[damaged], &mut picture).unwrap();
+    let luma = |x: usize, y: usize| picture.planes()[0][y * 640 + x];
+    assert_eq!(luma(101, 51), 235);
+    assert_eq!(luma(100, 50), 16);
+    assert_eq!(luma(404, 304), 16);
+    // Two macroblocks wide (96..128), two high (48..64 only one): what changed and no more.
+    assert_eq!(picture.stale().blocks, 2);
+}
+
+#[test]
+fn a_change_becomes_a_frame_a_still_screen_is_refined_and_then_silent() {
+    let server = Xvfb::start("640x480").unwrap();
+    let client = Client::new(&server.display);
+    let screen = screen::start(&server.display, EncoderName::X264, Box::new(|_| {})).unwrap();
+    let (viewer, frames, told) = recorder();
+    screen
+        .send(ScreenCommand::Watch(session(), viewer))
+        .unwrap();
+    let first = frames.recv_timeout(PATIENCE).unwrap();
+    assert!(first.key);
+    assert_eq!(
+        told.recv_timeout(PATIENCE).unwrap(),
+        FromHost::Screen {
+            width: 640,
+            height: 480
+        }
+    );
+    assert!(matches!(
+        told.recv_timeout(PATIENCE).unwrap(),
+        FromHost::Cursor { .. } | FromHost::CursorHidden
+    ));
+    // Refinement ends; then nothing comes before the keep-alive.
+    while frames.recv_timeout(Duration::from_millis(700)).is_ok() {}
+
+    client.fill(0x0000_00FF, rectangle(10, 10, 30, 30));
+    let frame = frames.recv_timeout(PATIENCE).unwrap();
+    assert!(!frame.key);
+    assert!(frame.data.len() < 2000, "{}", frame.data.len());
+
+    // The same pixels again: damage, but nothing to send but what refines or keeps alive.
+    while frames.recv_timeout(Duration::from_millis(700)).is_ok() {}
+    client.fill(0x0000_00FF, rectangle(10, 10, 30, 30));
+    assert!(frames.recv_timeout(Duration::from_millis(300)).is_err());
+
+    screen.send(ScreenCommand::KeyWanted).unwrap();
+    assert!(frames.recv_timeout(PATIENCE).unwrap().key);
+    screen.send(ScreenCommand::Stop).unwrap();
+}
+
+#[test]
+fn a_display_that_goes_away_is_said_and_come_back_to() {
+    let server = Xvfb::start("320x240").unwrap();
+    let display = server.display.clone();
+    let (reports, reported) = channel();
+    let report = Box::new(move |report| drop(reports.send(report)));
+    let screen = screen::start(&display, EncoderName::X264, report).unwrap();
+    let next = || reported.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(next(), ScreenReport::Captured(true));
+    let (viewer, frames, _told) = recorder();
+    screen
+        .send(ScreenCommand::Watch(session(), viewer))
+        .unwrap();
+    frames.recv_timeout(PATIENCE).unwrap();
+
+    drop(server);
+    assert_eq!(next(), ScreenReport::Captured(false));
+    let again = Command::new("Xvfb")
+        .args([&display, "-screen", "0", "400x300x24", "-nolisten", "tcp"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let again = KillOnDrop(again);
+    assert_eq!(next(), ScreenReport::Captured(true));
+    while frames.recv_timeout(PATIENCE).is_ok_and(|frame| !frame.key) {}
+    drop(again);
+}
+
+struct KillOnDrop(std::process::Child);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn typed_keys_arrive_with_their_meaning_even_if_the_layout_lacks_them() {
+    let server = Xvfb::start("640x480").unwrap();
+    let client = Client::new(&server.display);
+    let hands = hands::start(&server.display, Box::new(|_| {})).unwrap();
+    // a, A without Shift held, @, Return, €, ä, a Greek and a Chinese letter.
+    let keysyms = [
+        0x61,
+        0x41,
+        0x40,
+        0xFF0D,
+        0x20AC,
+        0xE4,
+        0x0100_03B1,
+        0x0100_4E2D,
+    ];
+    for keysym in keysyms {
+        for command in key(keysym) {
+            hands.send(command).unwrap();
+        }
+    }
+    assert_eq!(client.typed(keysyms.len()), keysyms);
+    hands.send(HandsCommand::Stop).unwrap();
+}
+
+#[test]
+fn text_of_more_letters_than_spare_keys_arrives_whole_and_in_order() {
+    let server = Xvfb::start("640x480").unwrap();
+    let client = Client::new(&server.display);
+    let hands = hands::start(&server.display, Box::new(|_| {})).unwrap();
+    let text: String = (0x4E00..0x4E00 + 60).filter_map(char::from_u32).collect();
+    let expected: Vec<u32> = text.chars().map(|c| 0x0100_0000 | u32::from(c)).collect();
+    hands
+        .send(HandsCommand::Input(InputEvent::Text(text)))
+        .unwrap();
+    assert_eq!(client.typed(60), expected);
+    hands.send(HandsCommand::Stop).unwrap();
+}
+
+#[test]
+fn pointer_buttons_and_wheel_arrive_where_they_were_made() {
+    let server = Xvfb::start("640x480").unwrap();
+    let client = Client::new(&server.display);
+    let hands = hands::start(&server.display, Box::new(|_| {})).unwrap();
+    let send = |event| hands.send(HandsCommand::Input(event)).unwrap();
+    send(InputEvent::Button {
+        down: true,
+        button: 1,
+        at: Some((123, 45)),
+    });
+    send(InputEvent::ReleaseAll);
+    send(InputEvent::MoveBy { dx: 7, dy: -5 });
+    send(InputEvent::Wheel {
+        dx: 0,
+        dy: 240,
+        at: None,
+    });
+    let mut presses = Vec::new();
+    while presses.len() < 3 {
+        if let Event::ButtonPress(press) = client.wait_event() {
+            presses.push((press.detail, press.root_x, press.root_y));
+        }
+    }
+    assert_eq!(presses, [(1, 123, 45), (5, 130, 40), (5, 130, 40)]);
+    let pointer = client.conn.query_pointer(client.root).unwrap();
+    let held = u16::from(pointer.reply().unwrap().mask) & 0x1F00;
+    assert_eq!(held, 0);
+    hands.send(HandsCommand::Stop).unwrap();
+}
+
+#[test]
+fn the_clipboard_goes_both_ways_large_ones_too() {
+    let server = Xvfb::start("320x240").unwrap();
+    let (reports, reported) = channel();
+    let report = Box::new(move |report| drop(reports.send(report)));
+    let hands = hands::start(&server.display, report).unwrap();
+    let next = || reported.recv_timeout(PATIENCE).unwrap();
+
+    copy(&server.display, "grüße".as_bytes());
+    assert_eq!(next(), HandsReport::Copied("grüße".into()));
+    // Larger than one property of an old server: xclip sends it in pieces.
+    let large = "0123456789".repeat(20_000);
+    copy(&server.display, large.as_bytes());
+    assert_eq!(next(), HandsReport::Copied(large));
+    copy(&server.display, &vec![b'x'; 1024 * 1024]);
+    assert!(matches!(next(), HandsReport::CopiedTooMuch { .. }));
+
+    hands
+        .send(HandsCommand::SetClipboard("from the viewer €".into()))
+        .unwrap();
+    let until = Instant::now() + PATIENCE;
+    while paste(&server.display) != "from the viewer €" {
+        assert!(Instant::now() < until, "the desktop never got it");
+    }
+    hands.send(HandsCommand::Stop).unwrap();
+}
+
+fn copy(display: &str, text: &[u8]) {
+    let mut xclip = Command::new("xclip")
+        .args(["-display", display, "-selection", "clipboard", "-in"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("install the package xclip");
+    xclip.stdin.take().unwrap().write_all(text).unwrap();
+    xclip.wait().unwrap();
+}
+
+fn paste(display: &str) -> String {
+    let output = Command::new("xclip")
+        .args(["-display", display, "-selection", "clipboard", "-out"])
+        .args(["-target", "UTF8_STRING"])
+        .output()
+        .expect("install the package xclip");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_screen_takes_the_viewers_size_and_the_picture_follows() {
+    let server = Xvfb::start("1280x800").unwrap();
+    let hands = hands::start(&server.display, Box::new(|_| {})).unwrap();
+    let screen = screen::start(&server.display, EncoderName::X264, Box::new(|_| {})).unwrap();
+    let (viewer, frames, told) = recorder();
+    screen
+        .send(ScreenCommand::Watch(session(), viewer))
+        .unwrap();
+    frames.recv_timeout(PATIENCE).unwrap();
+    for (width, height) in [(1000, 600), (801, 601)] {
+        hands.send(HandsCommand::Resize { width, height }).unwrap();
+        let size = FromHost::Screen {
+            width: width & !1,
+            height: height & !1,
+        };
+        let until = Instant::now() + PATIENCE;
+        while told.recv_timeout(PATIENCE).unwrap() != size {
+            assert!(Instant::now() < until, "the screen kept its size");
+        }
+        while !frames.recv_timeout(PATIENCE).unwrap().key {}
+    }
+    hands.send(HandsCommand::Stop).unwrap();
+    screen.send(ScreenCommand::Stop).unwrap();
+}
+
+#[test]
+fn a_missing_display_is_one_sentence() {
+    let result = screen::start(":4711", EncoderName::X264, Box::new(|_| {}));
+    let Err(error) = result else {
+        panic!("nobody runs a display 4711");
+    };
+    assert!(!error.to_string().contains('\n'), "{error}");
+}
