@@ -172,6 +172,9 @@ fn only_the_damaged_box_is_reported_and_read() {
         agent_host::encode::Qp(20),
     );
     screen.watch(Watched::Yes).unwrap();
+    // The server begins with all of it.
+    let whole = screen.whole();
+    assert_eq!(wait_screen(&mut screen), ScreenEvent::Damaged(whole));
 
     client.fill(0x00FF_FFFF, rectangle(101, 51, 20, 10));
     let event = wait_screen(&mut screen);
