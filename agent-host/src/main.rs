@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use agent_host::config::{Config, Overrides};
 use agent_host::encode::{self, EncoderChoice, EncoderName};
 use agent_host::io::agent::{Agent, Happening, happenings};
-use agent_host::io::{bench, hands, screen};
+use agent_host::io::{bench, hands, screen, wait};
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use protocol::Secret;
@@ -170,6 +170,7 @@ fn read_credential(config: &Config) -> anyhow::Result<Secret> {
 /// Measures the encoders and takes the fastest.
 fn choose_encoder(choice: EncoderChoice) -> anyhow::Result<EncoderName> {
     let trials = encode::measure(choice, Instant::now);
+    wait::release_free_memory();
     for trial in &trials {
         let encoder = trial.name.as_str();
         match &trial.result {

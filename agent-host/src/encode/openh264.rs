@@ -56,7 +56,10 @@ impl OpenH264 {
             .profile(Profile::Baseline)
             .sps_pps_strategy(SpsPpsStrategy::ConstantId)
             .intra_frame_period(IntraFramePeriod::from_num_frames(0))
-            .scene_change_detect(false)
+            // What screen content allows; anything else it corrects with a line on stderr.
+            .scene_change_detect(true)
+            .adaptive_quantization(false)
+            .background_detection(false)
             // A lowest quantiser of 0 makes it discard the whole range.
             .qp(QpRange::new(14, 44))
             .num_threads(1)
