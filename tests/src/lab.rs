@@ -1,0 +1,9 @@
+//! The latency laboratory: a pattern whose content a camera can read back, drawn on one display and
+//! watched on another by one process with one clock. Works for every remote desktop there is,
+//! because it needs nothing from it but pixels.
+
+pub mod canvas;
+pub mod devtools;
+pub mod figures;
+pub mod pattern;
+pub mod screen;

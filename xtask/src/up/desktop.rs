@@ -1,0 +1,167 @@
+//! The desktop itself: an X server, a window manager, a terminal and a file manager. A person may
+//! close the programs; the server and the window manager must run.
+
+use std::fmt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::part::{Ready, Spec};
+use super::plan::Plan;
+use crate::run::on_path;
+
+/// Where displays of our own are looked for; below are those of people.
+const DISPLAYS: std::ops::Range<u32> = 90..400;
+
+/// Xvfb is up in a tenth of a second on an idle machine.
+const X_READY_LIMIT: Duration = Duration::from_secs(15);
+
+/// Width and height in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) width: u16,
+    pub(crate) height: u16,
+}
+
+impl Size {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let expected = || format!("`{text}` is not a size like 1280x800, each side 64 to 8192");
+        let (width, height) = text.split_once('x').ok_or_else(expected)?;
+        let side = |side: &str| {
+            side.parse()
+                .ok()
+                .filter(|n| (64..=8192).contains(n))
+                .ok_or_else(expected)
+        };
+        Ok(Self {
+            width: side(width)?,
+            height: side(height)?,
+        })
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+/// The socket of a display on this machine: `:5` → `/tmp/.X11-unix/X5`.
+pub(crate) fn socket(display: &str) -> Result<PathBuf> {
+    let number: Option<u32> = display
+        .strip_prefix(':')
+        .and_then(|rest| rest.split('.').next()?.parse().ok());
+    match number {
+        Some(number) => Ok(Path::new("/tmp/.X11-unix").join(format!("X{number}"))),
+        None => bail!("`{display}` is not a display of this machine like :0"),
+    }
+}
+
+/// Whether an X server answers there.
+pub(crate) fn answers(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
+}
+
+/// The first display nobody has: neither a socket nor a lock file.
+pub(crate) fn free_display() -> Result<String> {
+    DISPLAYS
+        .map(|number| format!(":{number}"))
+        .find(|display| {
+            let number = &display[1..];
+            !Path::new(&format!("/tmp/.X{number}-lock")).exists()
+                && !Path::new(&format!("/tmp/.X11-unix/X{number}")).exists()
+        })
+        .map_or_else(
+            || {
+                bail!(
+                    "every display from :{} to :{} is taken",
+                    DISPLAYS.start,
+                    DISPLAYS.end
+                )
+            },
+            Ok,
+        )
+}
+
+/// The parts of a desktop of our own, in the order they start.
+pub(crate) fn parts(plan: &Plan) -> Vec<Spec> {
+    let server = Spec {
+        name: "x-server",
+        program: "Xvfb".into(),
+        args: server_args(plan),
+        env: Vec::new(),
+        ready: Ready::Socket(plan.x_socket.clone(), X_READY_LIMIT),
+        must_run: true,
+    };
+    let client = |name, program: &str, args: &[&str], must_run| Spec {
+        name,
+        program: program.into(),
+        args: args.iter().map(ToString::to_string).collect(),
+        env: vec![("DISPLAY".into(), plan.display.clone())],
+        ready: Ready::AtOnce,
+        must_run,
+    };
+    let mut parts = vec![server, client("window-manager", "openbox", &[], true)];
+    if on_path("xsetroot") {
+        parts.push(client(
+            "background",
+            "xsetroot",
+            &["-solid", "#24405c"],
+            false,
+        ));
+    }
+    if on_path("pcmanfm") {
+        parts.push(client("file-manager", "pcmanfm", &["--no-desktop"], false));
+    }
+    let terminal = [
+        "-geometry",
+        "100x30+40+40",
+        "-title",
+        "Terminal",
+        "-fa",
+        "DejaVu Sans Mono",
+        "-fs",
+        "10",
+    ];
+    parts.push(client("terminal", "xterm", &terminal, false));
+    parts
+}
+
+fn server_args(plan: &Plan) -> Vec<String> {
+    let screen = format!("{}x24", plan.size);
+    [
+        plan.display.as_str(),
+        "-screen",
+        "0",
+        &screen,
+        "-noreset",
+        "-nolisten",
+        "tcp",
+        "-dpi",
+        "96",
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_two_sides_in_bounds() {
+        assert_eq!(Size::parse("1280x800").unwrap().to_string(), "1280x800");
+        for wrong in ["", "1280", "1280x", "0x800", "1280x9000", "a x b"] {
+            assert!(Size::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_display_names_its_socket() {
+        assert_eq!(socket(":5").unwrap(), Path::new("/tmp/.X11-unix/X5"));
+        assert_eq!(socket(":5.0").unwrap(), Path::new("/tmp/.X11-unix/X5"));
+        assert!(socket("elsewhere:5").is_err());
+    }
+}
