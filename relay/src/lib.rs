@@ -4,6 +4,7 @@
 //! thread and shares nothing with the others but the [`ledger`]. Relaying a packet allocates
 //! nothing, locks nothing and logs nothing.
 
+pub mod bench;
 pub mod config;
 pub mod endpoint;
 pub mod server;

@@ -46,6 +46,8 @@ enum LogFormat {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Puts load on any TURN server and measures what comes of it.
+    Bench(relay::io::bench::Args),
     /// Prints a completion script for a shell.
     Completions { shell: clap_complete::Shell },
 }
@@ -53,15 +55,18 @@ enum Command {
 fn main() -> ExitCode {
     let flags = Flags::parse();
     start_logs(flags.log_format);
-    if let Some(Command::Completions { shell }) = flags.command {
+    if let Some(Command::Completions { shell }) = &flags.command {
         let mut command = Flags::command();
         clap_complete::generate(
-            shell,
+            *shell,
             &mut command,
             "multiclaw-relay",
             &mut std::io::stdout(),
         );
         return ExitCode::SUCCESS;
+    }
+    if let Some(Command::Bench(args)) = flags.command {
+        return finish(relay::io::bench::run(args));
     }
     let mut config = match load(&flags.config) {
         Ok(config) => config,
