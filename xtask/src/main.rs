@@ -9,6 +9,7 @@
 mod ground;
 mod lint;
 mod process;
+mod relay_bench;
 mod repository;
 mod run;
 mod test;
@@ -36,6 +37,9 @@ enum Command {
     Up(up::Options),
     /// Install what the tests need and run all of them. This is what CI runs.
     Test(test::Options),
+    /// Measure, with a peer beside it.
+    #[command(subcommand)]
+    Bench(Bench),
     /// Check formatting and clippy's warnings.
     Lint,
     /// Check that every core compiles without its `io`: no runtime, no sockets, no clock.
@@ -44,11 +48,18 @@ enum Command {
     Doctor,
 }
 
+#[derive(Subcommand)]
+enum Bench {
+    /// Our relay beside coturn.
+    Relay(relay_bench::Options),
+}
+
 fn main() -> ExitCode {
     process::stop::listen();
     let outcome = match Options::parse().command {
         Command::Up(options) => up::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Bench(Bench::Relay(options)) => relay_bench::run(&options),
         Command::Lint => lint::run_lint(),
         Command::Wall => lint::run_wall(),
         Command::Doctor => ground::report(),
