@@ -81,7 +81,11 @@ mod tests {
             .expect("the room's own folder")
             .map(|entry| entry.expect("an entry of it").file_name())
             .filter_map(|name| name.into_string().ok())
-            .filter(|name| [".js", ".css", ".svg"].iter().any(|end| name.ends_with(end)))
+            .filter(|name| {
+                [".js", ".css", ".svg"]
+                    .iter()
+                    .any(|end| name.ends_with(end))
+            })
             .map(|name| format!("/web/{name}"))
             .collect()
     }
