@@ -18,7 +18,7 @@ pub mod stream;
 pub enum Kind {
     /// First two bits `00`: a STUN message.
     Stun,
-    /// 64 to 79: channel numbers 0x4000 to 0x4FFF.
+    /// 64 to 127: channel numbers 0x4000 to 0x7FFF, see [`channel::ChannelNumber`].
     ChannelData,
     /// Neither; on a TURN port it is noise.
     Other,
@@ -28,7 +28,7 @@ pub enum Kind {
 pub fn classify(datagram: &[u8]) -> Kind {
     match datagram.first() {
         Some(0..=3) => Kind::Stun,
-        Some(64..=79) => Kind::ChannelData,
+        Some(64..=127) => Kind::ChannelData,
         _ => Kind::Other,
     }
 }
@@ -37,13 +37,13 @@ pub fn classify(datagram: &[u8]) -> Kind {
 mod tests {
     use super::*;
 
-    // RFC 7983 §7: 0..3 is STUN, 64..79 is a TURN channel; the rest belongs to others.
+    // RFC 7983 §7: 0..3 is STUN, 64..79 is a TURN channel, up to 127 in RFC 5766.
     #[test]
     fn the_first_byte_decides_what_a_datagram_is() {
         for byte in 0..=u8::MAX {
             let expected = match byte {
                 0..=3 => Kind::Stun,
-                64..=79 => Kind::ChannelData,
+                64..=127 => Kind::ChannelData,
                 _ => Kind::Other,
             };
             assert_eq!(classify(&[byte]), expected, "{byte}");

@@ -37,7 +37,6 @@ pub struct Config {
     #[serde(default)]
     pub limits: LimitsConfig,
     pub tls: Option<TlsConfig>,
-    pub http: Option<HttpConfig>,
     pub admin: Option<AdminConfig>,
     #[serde(default)]
     pub drain: DrainConfig,
@@ -143,14 +142,6 @@ impl Default for LimitsConfig {
 pub struct TlsConfig {
     pub certificate: PathBuf,
     pub key: PathBuf,
-}
-
-/// `[http]`: what an `https` listener does with requests that are not TURN.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpConfig {
-    /// Plain HTTP behind the relay; without it a small fixed page answers.
-    pub upstream: SocketAddr,
 }
 
 /// `[admin]`

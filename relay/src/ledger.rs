@@ -332,9 +332,10 @@ impl Pool {
     }
 
     fn warm_up(&mut self, now: Tick) {
-        let pressed = self.free.len() < self.cooling.len();
         while let Some((at, port)) = self.cooling.front().copied() {
-            if at > now && !pressed || self.free.len() >= self.cooling.len() && at > now {
+            // Under pressure a port rests less: better an early reuse than a 508.
+            let plenty = self.free.len() >= self.cooling.len();
+            if at > now && plenty {
                 break;
             }
             self.cooling.pop_front();

@@ -4,7 +4,6 @@
 //! thread and shares nothing with the others but the [`ledger`]. Relaying a packet allocates
 //! nothing, locks nothing and logs nothing.
 
-pub mod bench;
 pub mod config;
 pub mod endpoint;
 pub mod server;
@@ -12,6 +11,7 @@ pub mod server;
 pub mod allocation;
 pub mod auth;
 pub mod deadlines;
+pub mod demux;
 pub mod indication;
 pub mod ledger;
 pub mod limits;
@@ -19,6 +19,8 @@ pub mod metrics;
 pub mod nonce;
 pub mod policy;
 pub mod send_queue;
+
+pub mod bench;
 
 #[cfg(feature = "io")]
 #[expect(

@@ -113,6 +113,10 @@ impl ByteBudget {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test has to begin at some instant"
+)]
 mod tests {
     use super::*;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use relay::io::{Start, load, run};
+use relay::io::{Start, bench, load, run};
 use tracing_subscriber::EnvFilter;
 
 /// The commit this program was built from.
@@ -46,8 +46,8 @@ enum LogFormat {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Puts load on any TURN server and measures what comes of it.
-    Bench(relay::io::bench::Args),
+    /// Puts load on a TURN server, ours or another's, and measures what comes of it.
+    Bench(bench::Args),
     /// Prints a completion script for a shell.
     Completions { shell: clap_complete::Shell },
 }
@@ -55,18 +55,10 @@ enum Command {
 fn main() -> ExitCode {
     let flags = Flags::parse();
     start_logs(flags.log_format);
-    if let Some(Command::Completions { shell }) = &flags.command {
-        let mut command = Flags::command();
-        clap_complete::generate(
-            *shell,
-            &mut command,
-            "multiclaw-relay",
-            &mut std::io::stdout(),
-        );
-        return ExitCode::SUCCESS;
-    }
-    if let Some(Command::Bench(args)) = flags.command {
-        return finish(relay::io::bench::run(args));
+    match flags.command {
+        Some(Command::Completions { shell }) => return print_completions(shell),
+        Some(Command::Bench(args)) => return finish(bench::run(args)),
+        None => {}
     }
     let mut config = match load(&flags.config) {
         Ok(config) => config,
@@ -84,6 +76,13 @@ fn main() -> ExitCode {
         config_file: flags.config,
         config,
     }))
+}
+
+fn print_completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut command = Flags::command();
+    let mut out = std::io::stdout();
+    clap_complete::generate(shell, &mut command, "multiclaw-relay", &mut out);
+    ExitCode::SUCCESS
 }
 
 fn finish(outcome: Result<()>) -> ExitCode {

@@ -148,6 +148,10 @@ impl Rate {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test has to begin at some instant"
+)]
 mod tests {
     use super::*;
 

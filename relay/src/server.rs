@@ -17,6 +17,10 @@ mod answer;
 mod manage;
 mod request;
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test has to begin at some instant"
+)]
 mod tests;
 
 use std::collections::{HashMap, VecDeque};

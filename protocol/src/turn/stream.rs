@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_stream_of_something_else_is_an_error_at_its_first_byte() {
-        for text in ["POST / HTTP/1.1", "\x16\x03\x01", "\u{50}"] {
+        for text in ["\x16\x03\x01", " ", "\u{80}"] {
             assert_eq!(frame(text.as_bytes()), Err(StreamError), "{text:?}");
         }
         assert_eq!(frame(&[0, 1, 0, 4, 0, 0, 0, 0]), Err(StreamError));

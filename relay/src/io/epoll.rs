@@ -16,9 +16,7 @@ pub(crate) struct Epoll {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
     Read,
-    Write,
     ReadWrite,
-    Nothing,
 }
 
 /// A socket that can do something.
@@ -93,9 +91,7 @@ impl Epoll {
     ) -> io::Result<()> {
         let bits = match interest {
             Interest::Read => libc::EPOLLIN,
-            Interest::Write => libc::EPOLLOUT,
             Interest::ReadWrite => libc::EPOLLIN | libc::EPOLLOUT,
-            Interest::Nothing => 0,
         };
         let mut event = libc::epoll_event {
             events: bits as u32,

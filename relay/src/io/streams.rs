@@ -20,6 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::epoll::{Epoll, Interest, Ready};
 use super::udp::Inbox;
 use crate::config::Transport;
+use crate::demux::{self, Speech};
 use crate::endpoint::{Client, SocketId};
 use crate::send_queue::{Kind, SendQueue};
 
@@ -32,8 +33,10 @@ const STRANGER_TIME: Duration = Duration::from_secs(10);
 const SWEEP: Duration = Duration::from_secs(1);
 /// Bytes taken from a socket at once.
 const READ_LEN: usize = 64 << 10;
-/// Bytes of one TLS record, and so of one write.
+/// Bytes rustls takes in one call at most.
 const RECORD_LEN: usize = 16 << 10;
+/// Bytes encrypted before they are written.
+const WRITE_LEN: usize = 16 << 10;
 /// What the kernel holds unsent: the rest waits where it can still be dropped.
 const NOT_SENT_LOWAT: u32 = 64 << 10;
 
@@ -77,9 +80,24 @@ struct Connection {
     queue: SendQueue,
     opened: Instant,
     trusted: bool,
+    stage: Stage,
     broken: bool,
     dirty: bool,
     waits_to_write: bool,
+}
+
+/// How far a connection's nature is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Port 443: not one byte has been looked at.
+    Raw,
+    /// Port 443: TLS, and what is inside is not known yet.
+    Encrypted,
+    Turn,
+    /// One request, one page.
+    Http,
+    /// Closed as soon as everything is written.
+    Closing,
 }
 
 impl Streams {
@@ -131,7 +149,7 @@ impl Streams {
                     self.mark_dirty(at);
                 }
                 if ready.readable {
-                    self.read(at);
+                    self.read(at, now);
                 }
             }
         }
@@ -224,7 +242,10 @@ impl Streams {
                 continue;
             };
             connection.dirty = false;
-            if connection.write(now).is_err() {
+            let written = connection.write(now);
+            let done = connection.stage == Stage::Closing && connection.queue.is_empty();
+            if written.is_err() || done {
+                connection.say_goodbye();
                 self.close(at);
                 continue;
             }
@@ -315,12 +336,10 @@ impl Streams {
         socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
         let _ = socket2::SockRef::from(&socket).set_tcp_notsent_lowat(NOT_SENT_LOWAT);
-        let tls = match transport {
-            Transport::Tls | Transport::Https => {
-                let settings = self.tls.clone().context("no certificate")?;
-                Some(Box::new(ServerConnection::new(settings)?))
-            }
-            Transport::Tcp | Transport::Udp => None,
+        let (tls, stage) = match transport {
+            Transport::Tls => (Some(self.new_tls()?), Stage::Turn),
+            Transport::Https => (None, Stage::Raw),
+            Transport::Tcp | Transport::Udp => (None, Stage::Turn),
         };
         let at = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
@@ -333,14 +352,57 @@ impl Streams {
             addr,
         };
         if let Some(entry) = self.connections.get_mut(at as usize) {
-            *entry = Some(Connection::new(socket, client, tls, now));
+            *entry = Some(Connection::new(socket, client, tls, stage, now));
             self.strangers += 1;
             self.next_sweep.get_or_insert(now + SWEEP);
         }
         Ok(())
     }
 
-    fn read(&mut self, at: u32) {
+    fn new_tls(&self) -> Result<Box<ServerConnection>> {
+        let settings = self.tls.clone().context("no certificate")?;
+        Ok(Box::new(ServerConnection::new(settings)?))
+    }
+
+    /// Port 443: the first byte on the wire is looked at, not taken.
+    fn decide(&mut self, at: u32) {
+        let Some(connection) = self.connection(at) else {
+            return;
+        };
+        let mut first = [0];
+        let speech = match no_block(connection.socket.peek(&mut first)) {
+            Ok(None) => return,
+            Ok(Some(1)) => demux::on_the_wire(first[0]),
+            _ => Speech::Unknown,
+        };
+        match speech {
+            Speech::Tls => match self.new_tls() {
+                Ok(tls) => {
+                    if let Some(connection) = self.connection(at) {
+                        connection.tls = Some(tls);
+                        connection.stage = Stage::Encrypted;
+                    }
+                }
+                Err(_) => self.close(at),
+            },
+            Speech::Turn => connection.stage = Stage::Turn,
+            Speech::Http | Speech::Unknown => self.close(at),
+        }
+    }
+
+    fn read(&mut self, at: u32, now: Instant) {
+        if self
+            .connection(at)
+            .is_some_and(|one| one.stage == Stage::Raw)
+        {
+            self.decide(at);
+        }
+        if self
+            .connection(at)
+            .is_none_or(|one| one.stage == Stage::Raw)
+        {
+            return;
+        }
         let scratch = &mut self.scratch;
         let Some(connection) = self
             .connections
@@ -352,6 +414,7 @@ impl Streams {
         if connection.read(scratch).is_err() {
             connection.broken = true;
         }
+        connection.look_inside(now);
         self.fresh.push_back(at);
         self.mark_dirty(at);
     }
@@ -373,6 +436,7 @@ impl Connection {
         socket: TcpStream,
         client: Client,
         tls: Option<Box<ServerConnection>>,
+        stage: Stage,
         now: Instant,
     ) -> Self {
         Self {
@@ -384,6 +448,7 @@ impl Connection {
             queue: SendQueue::default(),
             opened: now,
             trusted: false,
+            stage,
             broken: false,
             dirty: false,
             waits_to_write: false,
@@ -405,7 +470,14 @@ impl Connection {
                 Some(0) => return Err(ended()),
                 Some(_) => {}
             }
-            let state = tls.process_new_packets().map_err(io::Error::other)?;
+            let state = match tls.process_new_packets() {
+                Ok(state) => state,
+                Err(error) => {
+                    // The alert says why, if the client still listens.
+                    let _ = tls.write_tls(&mut self.socket);
+                    return Err(io::Error::other(error));
+                }
+            };
             let mut left = state.plaintext_bytes_to_read();
             while left > 0 {
                 let count = tls.reader().read(scratch)?;
@@ -417,7 +489,33 @@ impl Connection {
         Ok(())
     }
 
+    /// Behind the handshake of port 443: TURN goes on, HTTP gets its page.
+    fn look_inside(&mut self, now: Instant) {
+        if self.stage == Stage::Encrypted
+            && let Some(first) = self.inbound.first()
+        {
+            match demux::in_plaintext(*first) {
+                Speech::Turn => self.stage = Stage::Turn,
+                Speech::Http => self.stage = Stage::Http,
+                Speech::Tls | Speech::Unknown => self.broken = true,
+            }
+        }
+        if self.stage != Stage::Http {
+            return;
+        }
+        if demux::http_head_is_complete(&self.inbound) {
+            let page = demux::HTTP_PAGE.as_bytes().to_vec();
+            self.queue.push(page, Kind::Control, now);
+            self.stage = Stage::Closing;
+        } else if self.inbound.len() > demux::HTTP_HEAD_MAX {
+            self.broken = true;
+        }
+    }
+
     fn next_message(&mut self) -> Result<Option<(&[u8], usize)>, stream::StreamError> {
+        if self.stage != Stage::Turn {
+            return Ok(None);
+        }
         let rest = self.inbound.get(self.taken..).unwrap_or_default();
         let Some(frame) = stream::frame(rest)? else {
             // One read may bring the next messages' beginning, but never this much of one.
@@ -450,6 +548,14 @@ impl Connection {
         }
     }
 
+    /// TLS ends with an alert, or the client could not tell an end from a cut.
+    fn say_goodbye(&mut self) {
+        if let Some(tls) = self.tls.as_mut() {
+            tls.send_close_notify();
+            let _ = tls.write_tls(&mut self.socket);
+        }
+    }
+
     fn has_unwritten(&self) -> bool {
         let in_tls = self.tls.as_ref().is_some_and(|tls| tls.wants_write());
         in_tls || !self.queue.is_empty() && self.can_write_payload()
@@ -470,8 +576,10 @@ fn write_plain(socket: &mut TcpStream, queue: &mut SendQueue, now: Instant) -> i
     Ok(())
 }
 
-/// Payload is encrypted only when the socket takes it: until then it can still be dropped. What
-/// waits is joined into whole records; nothing waits in order to be joined.
+/// Payload is encrypted only when the socket takes it: until then it can still be dropped.
+///
+/// Each message is one record, because clients exist that take a record for a message; several
+/// records leave in one call.
 fn write_tls(
     socket: &mut TcpStream,
     tls: &mut ServerConnection,
@@ -489,15 +597,14 @@ fn write_tls(
         if tls.is_handshaking() || queue.is_empty() {
             return Ok(());
         }
-        let mut record = Vec::with_capacity(RECORD_LEN);
-        while record.len() < RECORD_LEN
+        let mut encrypted = 0;
+        while encrypted < WRITE_LEN
             && let Some(front) = queue.front()
         {
-            let count = front.len().min(RECORD_LEN - record.len());
-            record.extend_from_slice(front.get(..count).unwrap_or_default());
+            let count = tls.writer().write(front)?;
+            encrypted += count.max(1);
             queue.advance(count, now);
         }
-        tls.writer().write_all(&record)?;
     }
 }
 

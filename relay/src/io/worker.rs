@@ -283,14 +283,14 @@ impl Worker {
             } => {
                 let payload = base + payload.start..base + payload.end;
                 match frame {
-                    Frame::Channel(header) => self.to_client(client, &header, payload, 0, now),
-                    Frame::Indication(peer) => self.to_client_indicated(client, peer, payload, now),
+                    Frame::Channel(header) => self.deliver(client, &header, payload, 0, now),
+                    Frame::Indication(peer) => self.indicate(client, peer, payload, now),
                 }
             }
         }
     }
 
-    fn to_client_indicated(
+    fn indicate(
         &mut self,
         client: Client,
         peer: SocketAddr,
@@ -306,10 +306,10 @@ impl Worker {
         let len = payload.len() as u16;
         let (head, padding) = indication::write_prefix(peer, len, TransactionId(id), &mut prefix);
         let prefix = prefix.get(..head).unwrap_or_default();
-        self.to_client(client, prefix, payload, padding, now);
+        self.deliver(client, prefix, payload, padding, now);
     }
 
-    fn to_client(
+    fn deliver(
         &mut self,
         client: Client,
         prefix: &[u8],

@@ -39,6 +39,20 @@ impl Outbox {
         Some(Transmit { client, bytes })
     }
 
+    fn answer(&mut self, to: ReplyTo<'_>, class: Class, write: impl FnOnce(&mut Builder<'_>)) {
+        self.push(to.client, |room| {
+            let mut builder = Builder::new(room, class, to.method, to.transaction);
+            write(&mut builder);
+            match to.integrity {
+                Some((key, Integrity::Sha1)) => _ = builder.integrity(key),
+                Some((key, Integrity::Sha256)) => _ = builder.integrity_sha256(key),
+                None => {}
+            }
+            // An answer that does not fit is not sent; the bound above makes room for all of ours.
+            builder.finish().unwrap_or(0)
+        });
+    }
+
     fn push(&mut self, to: Client, write: impl FnOnce(&mut [u8]) -> usize) {
         let start = self.bytes.len();
         self.bytes.resize(start + ANSWER_LEN_MAX, 0);
@@ -86,7 +100,7 @@ impl<'k> ReplyTo<'k> {
 
 impl Server {
     pub(super) fn succeed(&mut self, to: ReplyTo<'_>, write: impl FnOnce(&mut Builder<'_>)) {
-        self.answer(to, Class::Success, write);
+        self.outbox.answer(to, Class::Success, write);
     }
 
     /// An error for somebody who has proved who they are.
@@ -97,7 +111,7 @@ impl Server {
         write: impl FnOnce(&mut Builder<'_>),
     ) {
         self.counters.error(code);
-        self.answer(to, Class::Error, |builder| {
+        self.outbox.answer(to, Class::Error, |builder| {
             builder.error(code, reason(code));
             write(builder);
         });
@@ -121,29 +135,15 @@ impl Server {
         };
         self.counters.error(code);
         let nonce = self.nonces.make(to.client.addr, unix_now);
-        let realm = self.settings.credentials.realm.clone();
-        self.answer(to, Class::Error, |builder| {
+        let realm = &self.settings.credentials.realm;
+        self.outbox.answer(to, Class::Error, |builder| {
             builder.error(code, "");
             if challenge != Challenge::BadRequest {
                 builder
-                    .realm(&realm)
+                    .realm(realm)
                     .nonce(&nonce)
                     .attribute(Attribute::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS);
             }
-        });
-    }
-
-    fn answer(&mut self, to: ReplyTo<'_>, class: Class, write: impl FnOnce(&mut Builder<'_>)) {
-        self.outbox.push(to.client, |room| {
-            let mut builder = Builder::new(room, class, to.method, to.transaction);
-            write(&mut builder);
-            match to.integrity {
-                Some((key, Integrity::Sha1)) => _ = builder.integrity(key),
-                Some((key, Integrity::Sha256)) => _ = builder.integrity_sha256(key),
-                None => {}
-            }
-            // An answer that does not fit is not sent; the bound above makes room for all of ours.
-            builder.finish().unwrap_or(0)
         });
     }
 }

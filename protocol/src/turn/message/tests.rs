@@ -334,7 +334,7 @@ fn a_channel_number_outside_the_range_is_not_one() {
     for (raw, expected) in [
         (0x3FFF_u16, None),
         (0x4000, ChannelNumber::new(0x4000)),
-        (0x5000, None),
+        (0x8000, None),
     ] {
         let [n0, n1] = raw.to_be_bytes();
         let bytes = built(|builder| {
