@@ -1,0 +1,157 @@
+//! A TURN client that asks for what it should not get, and tells whether it got it.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use protocol::Secret;
+use protocol::turn::channel::{self, ChannelNumber};
+use protocol::turn::integrity::Key;
+use protocol::turn::message::{
+    AddressFamily, Builder, Class, Message, Method, PasswordAlgorithm, TransactionId,
+};
+
+use super::server::{PASSWORD, Server, USER};
+
+/// Every request is answered on this machine within moments; a lost answer is an error.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+const PAYLOAD: &[u8] = b"must not arrive";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+pub(crate) struct Client {
+    socket: UdpSocket,
+    key: Option<Key>,
+    realm: String,
+    nonce: Vec<u8>,
+    next_transaction: u64,
+    next_channel: u16,
+}
+
+impl Client {
+    pub(crate) fn allocate(server: &Server, family: Family) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(server.listener()).unwrap();
+        socket.set_read_timeout(Some(ANSWER_TIMEOUT)).unwrap();
+        let mut client = Self {
+            socket,
+            key: None,
+            realm: String::new(),
+            nonce: Vec::new(),
+            next_transaction: 1,
+            next_channel: 0x4000,
+        };
+        let accepted = client.ask(Method::Allocate, |builder| {
+            builder.requested_transport_udp();
+            if family == Family::V6 {
+                builder.requested_family(AddressFamily::V6);
+            }
+        });
+        assert!(accepted, "no {family:?} allocation");
+        client
+    }
+
+    /// CreatePermission, ChannelBind, Send and ChannelData towards `peer`; true if a request was
+    /// granted.
+    pub(crate) fn try_peer(&mut self, peer: SocketAddr) -> bool {
+        let number = ChannelNumber::new(self.next_channel).unwrap();
+        self.next_channel += 1;
+        let permitted = self.ask(Method::CreatePermission, |builder| {
+            builder.xor_peer_address(peer);
+        });
+        self.send_indication(peer);
+        let bound = self.ask(Method::ChannelBind, |builder| {
+            builder.channel_number(number).xor_peer_address(peer);
+        });
+        self.send_indication(peer);
+        self.send_channel_data(number);
+        permitted || bound
+    }
+
+    /// Returns when the server has worked through everything sent before.
+    pub(crate) fn settle(&mut self) {
+        self.ask(Method::Refresh, |_| {});
+    }
+
+    /// One request, with the challenge answered; true for success.
+    fn ask(&mut self, method: Method, fill: impl Fn(&mut Builder<'_>)) -> bool {
+        for _ in 0..3 {
+            let transaction = self.transaction();
+            let mut buffer = [0; 1024];
+            let mut builder = Builder::new(&mut buffer, Class::Request, method, transaction);
+            fill(&mut builder);
+            if let Some(key) = &self.key {
+                builder
+                    .username(USER)
+                    .realm(&self.realm)
+                    .nonce(&self.nonce)
+                    .integrity(key);
+            }
+            let len = builder.finish().unwrap();
+            self.socket.send(&buffer[..len]).unwrap();
+            let answer = self.answer(transaction);
+            let message = Message::parse(&answer).unwrap();
+            if message.class() == Class::Success {
+                return true;
+            }
+            let code = message.error().map(|error| error.code);
+            if !matches!(code, Some(401 | 438)) {
+                return false;
+            }
+            self.take_challenge(&message);
+        }
+        panic!("{method:?} is challenged again and again")
+    }
+
+    fn take_challenge(&mut self, message: &Message<'_>) {
+        self.realm = message.realm().unwrap().to_owned();
+        self.nonce = message.nonce().unwrap().to_vec();
+        let password = Secret::new(PASSWORD);
+        let algorithm = PasswordAlgorithm::Md5;
+        self.key = Some(Key::long_term(algorithm, USER, &self.realm, &password));
+    }
+
+    fn answer(&self, transaction: TransactionId) -> Vec<u8> {
+        let mut buffer = [0; 2048];
+        loop {
+            let len = self
+                .socket
+                .recv(&mut buffer)
+                .expect("the server does not answer");
+            let bytes = &buffer[..len];
+            if Message::parse(bytes).is_ok_and(|it| it.transaction() == transaction) {
+                return bytes.to_vec();
+            }
+        }
+    }
+
+    fn send_indication(&mut self, peer: SocketAddr) {
+        let transaction = self.transaction();
+        let mut buffer = [0; 256];
+        let mut builder = Builder::new(&mut buffer, Class::Indication, Method::Send, transaction);
+        let len = builder
+            .xor_peer_address(peer)
+            .data(PAYLOAD)
+            .finish()
+            .unwrap();
+        self.socket.send(&buffer[..len]).unwrap();
+    }
+
+    fn send_channel_data(&self, number: ChannelNumber) {
+        let mut datagram = vec![0; channel::HEADER_LEN];
+        let headroom = datagram.first_chunk_mut().unwrap();
+        channel::encode_header(number, PAYLOAD.len() as u16, headroom);
+        datagram.extend_from_slice(PAYLOAD);
+        self.socket.send(&datagram).unwrap();
+    }
+
+    fn transaction(&mut self) -> TransactionId {
+        let mut id = [7; 12];
+        id[..8].copy_from_slice(&self.next_transaction.to_be_bytes());
+        self.next_transaction += 1;
+        TransactionId(id)
+    }
+}

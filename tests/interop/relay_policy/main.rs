@@ -1,0 +1,119 @@
+//! What a relay must never do, seen from outside its process: not one packet to a special-purpose
+//! address, whatever its spelling, and no memory for strangers.
+//!
+//! Each test runs itself again inside a fresh network namespace, where every route leads into a
+//! cable nobody listens to and an nftables set counts what relayed ports send, by destination. coturn with its
+//! defaults goes through the same: a harness that flags nothing there would prove nothing here.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test of a real process waits for it with a real clock"
+)]
+
+mod client;
+mod enclosure;
+mod ranges;
+mod server;
+
+use std::net::{IpAddr, SocketAddr};
+
+use enclosure::Enclosure;
+use server::{Kind, Server};
+
+/// Growth allowed for a million strangers, in bytes.
+const STRANGERS_GROWTH_MAX: u64 = 1 << 20;
+
+#[test]
+fn not_one_packet_reaches_a_special_purpose_address_in_any_spelling() {
+    let Some(enclosure) =
+        Enclosure::enter("not_one_packet_reaches_a_special_purpose_address_in_any_spelling")
+    else {
+        return;
+    };
+    let server = Server::start(Kind::MultiClaw, &enclosure);
+    let accepted = try_all(&server);
+    let sent = enclosure.destinations();
+
+    let public = ranges::PUBLIC.map(|text| text.parse::<IpAddr>().unwrap());
+    for address in public {
+        assert!(
+            sent.contains(&address),
+            "the harness misses {address}: {sent:?}"
+        );
+    }
+    let leaked: Vec<_> = sent.iter().filter(|it| !public.contains(it)).collect();
+    assert!(leaked.is_empty(), "packets left for {leaked:?}");
+    let wrongly: Vec<_> = accepted
+        .iter()
+        .filter(|it| !public.contains(&it.ip()))
+        .collect();
+    assert!(wrongly.is_empty(), "accepted as peers: {wrongly:?}");
+}
+
+#[test]
+fn the_same_harness_flags_coturns_defaults() {
+    let Some(enclosure) = Enclosure::enter("the_same_harness_flags_coturns_defaults") else {
+        return;
+    };
+    let server = Server::start(Kind::Coturn, &enclosure);
+    try_all(&server);
+    let sent = enclosure.destinations();
+
+    for text in [
+        "10.0.0.1",
+        "169.254.169.254",
+        "192.168.0.1",
+        "fd00:ec2::254",
+    ] {
+        assert!(
+            sent.contains(&text.parse().unwrap()),
+            "{text} is not flagged: {sent:?}"
+        );
+    }
+}
+
+#[test]
+fn a_million_strangers_leave_no_trace_in_memory() {
+    let Some(enclosure) = Enclosure::enter("a_million_strangers_leave_no_trace_in_memory") else {
+        return;
+    };
+    let server = Server::start(Kind::MultiClaw, &enclosure);
+    enclosure.flood(&server, 20_000);
+    let before = server.resident_bytes();
+    enclosure.flood(&server, 1_000_000);
+    let grown = server.resident_bytes().saturating_sub(before);
+
+    assert!(grown <= STRANGERS_GROWTH_MAX, "grew by {grown} bytes");
+    client::Client::allocate(&server, client::Family::V4);
+}
+
+#[test]
+fn the_same_flood_fills_coturns_memory() {
+    let Some(enclosure) = Enclosure::enter("the_same_flood_fills_coturns_memory") else {
+        return;
+    };
+    let server = Server::start(Kind::Coturn, &enclosure);
+    let before = server.resident_bytes();
+    enclosure.flood(&server, 5_000);
+    let grown = server.resident_bytes().saturating_sub(before);
+
+    assert!(grown > STRANGERS_GROWTH_MAX, "grew by {grown} bytes only");
+}
+
+/// Tries every address as a peer in every way TURN knows; returns those any request accepted.
+fn try_all(server: &Server) -> Vec<SocketAddr> {
+    let mut accepted = Vec::new();
+    for (family, addresses) in ranges::by_family() {
+        // A fresh allocation now and then: relays bound the permissions of one.
+        for batch in addresses.chunks(16) {
+            let mut client = client::Client::allocate(server, family);
+            for &address in batch {
+                let peer = SocketAddr::new(address, 40_000);
+                if client.try_peer(peer) {
+                    accepted.push(peer);
+                }
+            }
+            client.settle();
+        }
+    }
+    accepted
+}
