@@ -261,6 +261,3 @@ fn stun_server(relay: &Relay, row: &SessionRow) -> Option<IceServer> {
         region: row.region.clone(),
     })
 }
-
-#[cfg(test)]
-mod tests;

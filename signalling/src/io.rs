@@ -103,3 +103,6 @@ where
             serve(socket::Socket::new(websocket, place), service).await;
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -199,10 +199,14 @@ impl Sessions {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// One session that has expired; the caller removes it.
-    pub fn poll_expired(&self, now: Instant) -> Option<SessionId> {
-        let (at, session) = self.deadlines.first()?;
-        (*at <= now).then_some(*session)
+    /// One session that has expired, said once; the caller removes it.
+    pub fn poll_expired(&mut self, now: Instant) -> Option<SessionId> {
+        let (at, session) = *self.deadlines.first()?;
+        if at > now {
+            return None;
+        }
+        self.deadlines.pop_first();
+        Some(session)
     }
 
     pub fn session(&self, session: SessionId) -> Option<&Session> {
