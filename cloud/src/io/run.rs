@@ -165,3 +165,6 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
