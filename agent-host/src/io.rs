@@ -9,6 +9,8 @@ mod resize;
 pub mod screen;
 #[expect(unsafe_code, reason = "maps the memory shared with the X server")]
 pub mod shm;
+pub mod stop;
+pub mod trial;
 #[expect(
     unsafe_code,
     reason = "eventfd, ppoll and the CPU clocks are system calls"

@@ -8,6 +8,14 @@
 //! watch; an input event is applied only after [`session`] allowed it; unsafe code stands only
 //! under `io/` and `encode/`.
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "a test on a virtual clock needs a moment to begin at"
+    )
+)]
+
 pub mod config;
 pub mod damage;
 pub mod encode;

@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent_host::config::{Config, Overrides};
-use agent_host::encode::{self, EncoderChoice, EncoderName};
+use agent_host::encode::EncoderChoice;
 use agent_host::io::agent::{Agent, Happening, happenings};
-use agent_host::io::{bench, hands, screen, wait};
+use agent_host::io::trial::choose_encoder;
+use agent_host::io::{bench, hands, screen, stop};
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use protocol::Secret;
-use tokio::signal::unix::{SignalKind, signal};
 
 const COMMIT: &str = match option_env!("MULTICLAW_COMMIT") {
     Some(commit) => commit,
@@ -167,23 +167,6 @@ fn read_credential(config: &Config) -> anyhow::Result<Secret> {
     Ok(Secret::new(text.trim()))
 }
 
-/// Measures the encoders and takes the fastest.
-fn choose_encoder(choice: EncoderChoice) -> anyhow::Result<EncoderName> {
-    let trials = encode::measure(choice, Instant::now);
-    wait::release_free_memory();
-    for trial in &trials {
-        let encoder = trial.name.as_str();
-        match &trial.result {
-            Ok(time) => tracing::info!(encoder, micros = time.as_micros(), "encoder measured"),
-            Err(error) => tracing::info!(encoder, %error, "encoder left out"),
-        }
-    }
-    let chosen = encode::fastest(&trials)
-        .context("no H.264 encoder works here; install the package libx264-164")?;
-    tracing::info!(encoder = chosen.as_str(), "encoder chosen");
-    Ok(chosen)
-}
-
 fn serve(config: Config, credential: Secret) -> anyhow::Result<()> {
     let encoder = choose_encoder(config.video.encoder)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -215,7 +198,7 @@ fn serve(config: Config, credential: Secret) -> anyhow::Result<()> {
     println!("{ready}");
     let agent = Agent::new(config, credential, screen, hands, (happen, happened));
     runtime.block_on(async {
-        let stop = stopped()?;
+        let stop = stop::asked()?;
         agent.run(stop).await
     })
 }
@@ -225,29 +208,6 @@ fn no_display(display: &str) -> String {
         "the display {display} cannot be used; start an X server there (Xvfb {display} -screen 0 \
          1920x1080x24) or name another with --display"
     )
-}
-
-/// Ready at the first SIGTERM or SIGINT; at the second the process ends at once.
-fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    let (first, stop) = tokio::sync::oneshot::channel();
-    tokio::task::spawn(async move {
-        let mut first = Some(first);
-        loop {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
-            }
-            match first.take() {
-                Some(first) => drop(first.send(())),
-                None => std::process::exit(1),
-            }
-        }
-    });
-    Ok(async move {
-        let _ = stop.await;
-    })
 }
 
 fn encoder_choice(name: &str) -> anyhow::Result<EncoderChoice> {

@@ -1,5 +1,10 @@
 //! The screen and the hands against a real X server: each test starts an Xvfb of its own.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real servers are waited for, in real time"
+)]
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};

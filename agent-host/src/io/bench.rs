@@ -357,7 +357,7 @@ impl Pencil {
         let y = (row * 18) as i16;
         let columns = u32::from(self.width) / 10;
         let marks = (0..columns)
-            .filter(|c| (c * 7 + seed * 3) % 6 != 0)
+            .filter(|c| !(c * 7 + seed * 3).is_multiple_of(6))
             .flat_map(|c| Self::mark((c * 10) as i16, y, c * 31 + seed * 17));
         let marks: Vec<_> = marks.collect();
         self.color(0x0020_2020)?;
@@ -423,7 +423,7 @@ impl Pencil {
         self.conn.poly_fill_rectangle(window, gc, &[line])?;
         self.color(0x0020_2020)?;
         let marks: Vec<_> = (0..80)
-            .filter(|c| (c * 7 + i * 3) % 6 != 0)
+            .filter(|c| !(c * 7 + i * 3).is_multiple_of(6))
             .flat_map(|c| Self::mark((c * 10) as i16, 582, c * 31 + i * 17))
             .collect();
         self.conn.poly_fill_rectangle(window, gc, &marks)?;

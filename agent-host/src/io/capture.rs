@@ -255,7 +255,7 @@ impl Screen {
 
     fn make_segment(&mut self) {
         let len = (self.width * self.height * 4) as usize;
-        if self.segment.as_ref().is_some_and(|s| s.len() >= len) {
+        if self.segment.as_ref().is_some_and(|s| s.len_bytes() >= len) {
             return;
         }
         self.segment = match Segment::create(&self.conn, len) {
@@ -292,7 +292,10 @@ fn read_shared(
     let mut cookies = Vec::with_capacity(boxes.len());
     for &rect in boxes {
         let len = rect.area() as usize * 4;
-        anyhow::ensure!(offset + len <= segment.len(), "the boxes overlap too much");
+        anyhow::ensure!(
+            offset + len <= segment.len_bytes(),
+            "the boxes overlap too much"
+        );
         let [x, y] = [rect.x, rect.y].map(|n| i16::try_from(n).unwrap_or(i16::MAX));
         let [w, h] = [rect.width, rect.height].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
         let cookie = conn.shm_get_image(

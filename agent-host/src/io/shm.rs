@@ -54,7 +54,7 @@ impl Segment {
         self.id
     }
 
-    pub fn len(&self) -> usize {
+    pub fn len_bytes(&self) -> usize {
         self.len
     }
 

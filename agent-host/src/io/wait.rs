@@ -158,10 +158,11 @@ mod tests {
     fn a_command_wakes_the_thread_that_waits_for_it() {
         let (outbox, inbox) = mailbox::<u8>().unwrap();
         let sender = std::thread::spawn(move || outbox.send(7).unwrap());
-        while let None = inbox.commands.try_recv().ok().or_else(|| {
+        let mut taken = None;
+        while taken.is_none() {
             inbox.wait(None, Some(Duration::from_secs(10)));
-            inbox.try_take()
-        }) {}
+            taken = inbox.try_take();
+        }
         sender.join().unwrap();
     }
 
