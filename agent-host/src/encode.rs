@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::damage::Rect;
-use crate::picture::{Pass, Picture};
+use crate::picture::Picture;
 
 /// Quantiser of H.264: 0 is lossless, 51 the coarsest; six more halve the bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,7 +180,7 @@ pub fn try_out(
             qp: Qp(24),
             bitrate_bps: 10_000_000,
         };
-        picture.plan(Pass::Interactive, order.qp);
+        picture.plan();
         let begun = clock();
         encoder.encode(&picture, order)?;
         times.push(clock() - begun);
@@ -241,7 +241,7 @@ mod real {
                 qp: Qp(24),
                 bitrate_bps: 8_000_000,
             };
-            picture.plan(Pass::Interactive, order.qp);
+            picture.plan();
             let data = encoder.encode(picture, order).unwrap();
             picture.handle_coded(kind, order.qp);
             data

@@ -143,23 +143,25 @@ impl Picture {
         }
     }
 
-    /// The worst quantiser any macroblock has now; `None` if some were never coded.
-    pub fn worst(&self) -> Option<Qp> {
-        let worst = self.coded.iter().copied().max()?;
-        (worst != STALE).then_some(Qp(worst))
+    /// Which macroblocks the coming frame may copy (1) or has to code (0), and how many it codes.
+    /// An interactive frame codes what changed.
+    pub fn plan(&mut self) -> Workload {
+        self.plan_worse_than(Qp(STALE - 1), usize::MAX)
     }
 
-    /// Which macroblocks the coming frame may copy (1) or has to code (0). An interactive frame
-    /// codes what changed; a refining one also what is worse than `qp`.
-    pub fn plan(&mut self, pass: Pass, qp: Qp) -> &[u8] {
-        let good_enough = match pass {
-            Pass::Interactive => STALE - 1,
-            Pass::Refine => qp.0,
-        };
+    /// A refining frame codes what is worse than `qp`, `blocks` of it at most, from the top.
+    pub fn plan_refined(&mut self, qp: Qp, blocks: usize) -> Workload {
+        self.plan_worse_than(qp, blocks)
+    }
+
+    fn plan_worse_than(&mut self, qp: Qp, blocks_max: usize) -> Workload {
+        let mut blocks = 0;
         for (constant, &have) in self.constant.iter_mut().zip(&self.coded) {
-            *constant = u8::from(have <= good_enough);
+            let codes = have > qp.0 && blocks < blocks_max;
+            blocks += usize::from(codes);
+            *constant = u8::from(!codes);
         }
-        &self.constant
+        Workload { blocks }
     }
 
     /// The last plan, for the encoder.
@@ -274,7 +276,7 @@ mod tests {
     /// A picture that is black, coded once and refined.
     fn settled() -> Picture {
         let mut picture = Picture::new(64, 48);
-        picture.plan(Pass::Interactive, Qp(20));
+        picture.plan();
         picture.handle_coded(FrameKind::Key, Qp(20));
         picture
     }
@@ -297,15 +299,9 @@ mod tests {
         let rect = Rect::new(30, 14, 4, 4);
         picture.handle_pixels(rect, &pixels(rect, WHITE)).unwrap();
         assert_eq!(picture.stale().blocks, 4);
-        assert_eq!(
-            picture.plan(Pass::Interactive, Qp(24)),
-            [0u8; 12]
-                .map(|_| 1)
-                .iter()
-                .enumerate()
-                .map(|(i, _)| u8::from(![1, 2, 5, 6].contains(&i)))
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(picture.plan().blocks, 4);
+        let coded = |block: &usize| picture.constant()[*block] == 0;
+        assert_eq!((0..12).filter(coded).collect::<Vec<_>>(), [1, 2, 5, 6]);
     }
 
     #[test]
@@ -317,13 +313,14 @@ mod tests {
     }
 
     #[test]
-    fn refining_codes_what_is_worse_until_nothing_is() {
+    fn refining_codes_what_is_worse_a_piece_at_a_time_until_nothing_is() {
         let mut picture = settled();
-        assert_eq!(picture.worse_than(Qp(14)).blocks, 12);
-        picture.plan(Pass::Refine, Qp(14));
-        picture.handle_coded(FrameKind::Delta, Qp(14));
-        assert_eq!(picture.worse_than(Qp(14)).blocks, 0);
-        assert_eq!(picture.worst(), Some(Qp(14)));
+        for left in [12, 7, 2] {
+            assert_eq!(picture.worse_than(Qp(14)).blocks, left);
+            assert_eq!(picture.plan_refined(Qp(14), 5).blocks, left.min(5));
+            picture.handle_coded(FrameKind::Delta, Qp(14));
+        }
+        assert_eq!(picture.plan_refined(Qp(14), 5).blocks, 0);
     }
 
     #[test]

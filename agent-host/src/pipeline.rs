@@ -23,7 +23,7 @@ const FRAME_INTERVAL: Duration = Duration::from_micros(16_667);
 const FRAMES_BURST: u32 = 3;
 /// The screen counts as still after so long: longer than the pauses of a fast typist's bursts.
 const REFINE_AFTER: Duration = Duration::from_millis(120);
-/// Between two refining frames: two of them end within 300 ms of the last change.
+/// Between two refining frames: three of them end within 300 ms of the last change.
 const REFINE_INTERVAL: Duration = Duration::from_millis(60);
 /// Browsers ask for a key frame when they see none for 3 s.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
@@ -173,13 +173,14 @@ impl Pipeline {
         .min()
     }
 
-    /// The quantiser for a frame of so many macroblocks.
-    pub fn qp_for(&self, pass: Pass, kind: FrameKind, blocks: usize) -> Qp {
-        let finest = match pass {
-            Pass::Interactive => QP_SHARP,
-            Pass::Refine => QP_FINE,
-        };
-        self.rate.qp_for(kind, blocks, finest)
+    /// The quantiser for an interactive frame of so many macroblocks.
+    pub fn qp_for(&self, kind: FrameKind, blocks: usize) -> Qp {
+        self.rate.qp_for(kind, blocks, QP_SHARP)
+    }
+
+    /// The quantiser of a refining frame, and how many macroblocks it may code.
+    pub fn refinement(&self) -> (Qp, usize) {
+        (QP_FINE, self.rate.blocks_for(QP_FINE))
     }
 
     /// A frame was coded and handed over.
@@ -192,9 +193,9 @@ impl Pipeline {
         }
         self.refine_at = match coded.pass {
             Pass::Interactive if coded.blocks > 0 => Some(now + REFINE_AFTER),
-            Pass::Refine if coded.qp > QP_FINE => Some(now + REFINE_INTERVAL),
             Pass::Interactive => self.refine_at,
-            Pass::Refine => None,
+            // Until nothing is left to refine, which `handle_unchanged` says.
+            Pass::Refine => Some(now + REFINE_INTERVAL),
         };
     }
 

@@ -70,6 +70,14 @@ impl Rate {
         Qp((qp as u8).max(finest.0))
     }
 
+    /// How many macroblocks a delta frame may code with `qp` to stay within its time on the wire.
+    pub fn blocks_for(&self, qp: Qp) -> usize {
+        let steps = f64::from(QP_REFERENCE.0) - f64::from(qp.0);
+        let bytes_each = self.delta_cost * (steps / 6.0).exp2();
+        let blocks = self.bytes_in(FRAME_TIME_MAX) / bytes_each.max(0.1);
+        (blocks as usize).max(BLOCKS_TELLING)
+    }
+
     pub fn handle_coded(
         &mut self,
         kind: FrameKind,
@@ -146,6 +154,13 @@ mod tests {
         let bytes = 8.0 * BLOCKS_1080P as f64 * (f64::from(24 - i16::from(qp.0)) / 6.0).exp2();
         let on_wire = Duration::from_secs_f64(bytes * 8.0 / 20e6);
         assert!(on_wire <= FRAME_TIME_MAX, "{qp:?} takes {on_wire:?}");
+    }
+
+    #[test]
+    fn a_refining_frame_codes_no_more_than_fits_its_time_on_the_wire() {
+        let rate = Rate::new(8_000_000, Instant::now());
+        // 50,000 bytes at 40 · 2^(10/6) bytes each.
+        assert_eq!(rate.blocks_for(QP_FINE), 393);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use agent_host::io::bench::Xvfb;
 use agent_host::io::capture::{Screen, ScreenEvent, Watched};
 use agent_host::io::hands::{self, HandsCommand, HandsReport};
 use agent_host::io::screen::{self, CodedFrame, Delivery, ScreenCommand, ScreenReport, Viewer};
-use agent_host::picture::{Pass, Picture};
+use agent_host::picture::Picture;
 use protocol::control::FromHost;
 use protocol::id::SessionId;
 use x11rb::connection::Connection as _;
@@ -171,7 +171,7 @@ fn only_the_damaged_box_is_reported_and_read() {
     let mut picture = Picture::new(640, 480);
     assert!(screen.is_shared());
     screen.read(&[screen.whole()], &mut picture).unwrap();
-    picture.plan(Pass::Interactive, agent_host::encode::Qp(20));
+    picture.plan();
     picture.handle_coded(
         agent_host::encode::FrameKind::Key,
         agent_host::encode::Qp(20),

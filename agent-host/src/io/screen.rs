@@ -11,7 +11,7 @@ use protocol::control::FromHost;
 use protocol::id::SessionId;
 
 use crate::damage::Rect;
-use crate::encode::{self, EncodeError, Encoder, EncoderName, FrameKind, Order};
+use crate::encode::{self, EncodeError, Encoder, EncoderName, FrameKind, Order, Qp};
 use crate::io::capture::{ReadTimes, Screen, ScreenEvent, Watched};
 use crate::io::wait::{Inbox, Outbox, mailbox};
 use crate::picture::{Pass, Picture};
@@ -137,7 +137,7 @@ impl Stage {
             qp: crate::rate::QP_SHARP,
             bitrate_bps: BITRATE_START_BPS,
         };
-        self.picture.plan(Pass::Interactive, order.qp);
+        self.picture.plan();
         self.encoder.encode(&self.picture, order)?;
         self.picture.handle_coded(order.kind, order.qp);
         Ok(())
@@ -372,7 +372,8 @@ impl ScreenThread {
                 let plan = Plan {
                     pass: Pass::Interactive,
                     kind: FrameKind::Delta,
-                    blocks: 0,
+                    blocks: stage.picture.plan().blocks,
+                    qp: crate::rate::QP_SHARP,
                 };
                 self.code(plan, Times::now(), stage)
             }
@@ -387,9 +388,10 @@ impl ScreenThread {
         stage: &mut Stage,
     ) -> Result<(), End> {
         let read = stage.screen.read(boxes, &mut stage.picture)?;
+        let changed = stage.picture.plan().blocks;
         let blocks = match kind {
             FrameKind::Key => stage.picture.blocks(),
-            FrameKind::Delta => stage.picture.stale().blocks,
+            FrameKind::Delta => changed,
         };
         if blocks == 0 {
             self.pipeline
@@ -400,12 +402,14 @@ impl ScreenThread {
             pass: Pass::Interactive,
             kind,
             blocks,
+            qp: self.pipeline.qp_for(kind, blocks),
         };
         self.code(plan, Times { seen_at, read }, stage)
     }
 
     fn refine(&mut self, stage: &mut Stage) -> Result<(), End> {
-        let blocks = stage.picture.worse_than(crate::rate::QP_FINE).blocks;
+        let (qp, blocks_max) = self.pipeline.refinement();
+        let blocks = stage.picture.plan_refined(qp, blocks_max).blocks;
         if blocks == 0 {
             self.pipeline.handle_unchanged(Pass::Refine, Instant::now());
             return Ok(());
@@ -414,18 +418,18 @@ impl ScreenThread {
             pass: Pass::Refine,
             kind: FrameKind::Delta,
             blocks,
+            qp,
         };
         self.code(plan, Times::now(), stage)
     }
 
+    /// Codes what was planned.
     fn code(&mut self, plan: Plan, times: Times, stage: &mut Stage) -> Result<(), End> {
-        let qp = self.pipeline.qp_for(plan.pass, plan.kind, plan.blocks);
-        let bitrate_bps = self.pipeline.rate().bitrate_bps();
-        stage.picture.plan(plan.pass, qp);
+        let qp = plan.qp;
         let order = Order {
             kind: plan.kind,
             qp,
-            bitrate_bps,
+            bitrate_bps: self.pipeline.rate().bitrate_bps(),
         };
         let data = stage.encoder.encode(&stage.picture, order)?;
         stage.picture.handle_coded(plan.kind, qp);
@@ -476,6 +480,7 @@ struct Plan {
     pass: Pass,
     kind: FrameKind,
     blocks: usize,
+    qp: Qp,
 }
 
 #[derive(Clone, Copy)]

@@ -84,12 +84,15 @@ fn a_still_screen_is_refined_then_silent_but_for_the_keep_alive() {
     assert_eq!(pipeline.poll_timeout(t0), Some(t0 + REFINE_AFTER));
     let t1 = t0 + REFINE_AFTER;
     assert_eq!(pipeline.poll_step(t1), Some(Step::Refine));
-    coded(&mut pipeline, Pass::Refine, FrameKind::Delta, Qp(18), t1);
+    coded(&mut pipeline, Pass::Refine, FrameKind::Delta, QP_FINE, t1);
     let t2 = t1 + REFINE_INTERVAL;
     assert_eq!(pipeline.poll_step(t2), Some(Step::Refine));
     coded(&mut pipeline, Pass::Refine, FrameKind::Delta, QP_FINE, t2);
-    assert!(t2 - t0 <= ms(300));
-    assert_eq!(pipeline.poll_timeout(t2), Some(t2 + KEEP_ALIVE_INTERVAL));
+    let t3 = t2 + REFINE_INTERVAL;
+    assert!(t3 - t0 <= ms(300));
+    assert_eq!(pipeline.poll_step(t3), Some(Step::Refine));
+    pipeline.handle_unchanged(Pass::Refine, t3);
+    assert_eq!(pipeline.poll_timeout(t3), Some(t2 + KEEP_ALIVE_INTERVAL));
     assert_eq!(
         pipeline.poll_step(t2 + KEEP_ALIVE_INTERVAL),
         Some(Step::KeepAlive)
