@@ -11,6 +11,7 @@
 const TITLES = /** @type {Record<string, string>} */ ({
   INSTANCE_NOT_ONLINE: "The desktop is not online",
   INSTANCE_UNKNOWN: "No such desktop",
+  NOT_FOUND: "There is nothing here",
   SESSION_EXPIRED: "Session expired",
   SESSION_IDLE: "Session ended after a long pause",
   SESSION_ENDED: "Session ended",

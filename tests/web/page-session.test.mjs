@@ -77,6 +77,7 @@ test("a service that goes away does not touch the picture, and the session is re
   double.serviceUp = true;
   await until("the session is resumed", () => double.heard.some(({ type, token }) => type === "resume" && token === "token-1"));
   await until("all is well", async () => (await double.state()).tone === "good");
+  assert.equal((await double.state()).code, "");
   assert.equal(offers().length, 1);
 });
 
@@ -114,6 +115,19 @@ test("an agent host that only lost its socket keeps its connection", async () =>
   await until("all is well", async () => (await double.state()).tone === "good");
   await framesGoOn();
   assert.equal(offers().length, 1);
+});
+
+test("a host that falls silent is noticed, and the picture is live again when it answers", async () => {
+  await double.open();
+  await double.phase("live");
+  await until("the channels are open", async () => Boolean(await double.agent.page.evaluate(() => window.host.channels.control)));
+  await double.agent.setDeaf(true);
+  assert.equal((await double.phase("reconnecting")).title, "Reconnecting: the picture may pause");
+  await until("a restart of ICE", () => offers().length >= 2);
+  assert.equal(fingerprint(offers()[0]), fingerprint(offers()[1]));
+  await double.agent.setDeaf(false);
+  await double.phase("live");
+  await framesGoOn();
 });
 
 test("moving to another relay restarts ICE on the same connection", async () => {

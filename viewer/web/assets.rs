@@ -25,6 +25,7 @@
     web::asset!("/viewer", "link/path.js"),
     web::asset!("/viewer", "link/peer.js"),
     web::asset!("/viewer", "link/problem.js"),
+    web::asset!("/viewer", "link/pulse.js"),
     web::asset!("/viewer", "link/recovery.js"),
     web::asset!("/viewer", "link/renewal.js"),
     web::asset!("/viewer", "link/session.js"),

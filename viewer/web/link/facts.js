@@ -1,6 +1,11 @@
 /** What is known about a session, as plain facts; `page/words.js` puts them into sentences. */
 
 /**
+ * @typedef {{urls: string[], username?: string, credential?: string, region: string}} IceServer
+ * @typedef {{role: "control" | "view", clipboard_to_host: boolean, clipboard_to_viewer: boolean}} Policy
+ * @typedef {{session: string, token: string, refresh_handle: string, expires_in_secs: number,
+ *   ice_servers: IceServer[], policy: Policy, region: string}} Grant
+ *
  * @typedef {"none" | "asking" | "checking" | "picture" | "live" | "lost"} Media how far the picture
  *   is: no connection, offered, looking for a path, waiting for the first frame, moving, or cut off
  *

@@ -13,7 +13,7 @@
 
 /**
  * @param {Map<string, any> | RTCStatsReport} report
- * @param {import("./session.js").IceServer[]} servers
+ * @param {import("./facts.js").IceServer[]} servers
  * @returns {Path | null}
  */
 export function selectedPath(report, servers) {
@@ -55,7 +55,7 @@ function portOf(/** @type {string | undefined} */ url) {
 
 function regionOf(
   /** @type {string | undefined} */ url,
-  /** @type {import("./session.js").IceServer[]} */ servers,
+  /** @type {import("./facts.js").IceServer[]} */ servers,
 ) {
   const plain = (/** @type {string} */ text) => text.split("?")[0];
   const by = (/** @type {(a: string, b: string) => boolean} */ same) =>

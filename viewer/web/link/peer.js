@@ -29,7 +29,7 @@ export class Peer {
   #firstOffer;
   /** Candidates that came before the answer they belong to. @type {RTCIceCandidateInit[]} */
   #early = [];
-  /** @type {import("./session.js").IceServer[]} */
+  /** @type {import("./facts.js").IceServer[]} */
   #servers = [];
   #restartWanted = false;
   #closed = false;
@@ -62,7 +62,7 @@ export class Peer {
   }
 
   /** Sends the first offer; gathering begins with these servers. */
-  async start(/** @type {import("./session.js").IceServer[]} */ servers) {
+  async start(/** @type {import("./facts.js").IceServer[]} */ servers) {
     this.#configure(servers);
     const offer = await this.#firstOffer;
     if (this.#closed) return;
@@ -71,13 +71,13 @@ export class Peer {
   }
 
   /** New servers for the next gathering; the path that is in use is not touched. */
-  renew(/** @type {import("./session.js").IceServer[]} */ servers) {
+  renew(/** @type {import("./facts.js").IceServer[]} */ servers) {
     this.#configure(servers);
   }
 
   /** Looks for a path again, make before break, with these servers and by this mode. */
   async restart(
-    /** @type {import("./session.js").IceServer[]} */ servers,
+    /** @type {import("./facts.js").IceServer[]} */ servers,
     /** @type {import("./launch.js").Mode} */ mode = this.#mode,
   ) {
     if (this.#closed) return;
@@ -125,7 +125,7 @@ export class Peer {
     this.#connection.close();
   }
 
-  #configure(/** @type {import("./session.js").IceServer[]} */ servers) {
+  #configure(/** @type {import("./facts.js").IceServer[]} */ servers) {
     this.#servers = servers;
     this.#connection.setConfiguration({
       ...this.#connection.getConfiguration(),

@@ -8,6 +8,7 @@ import { firstFacts } from "./facts.js";
 import { Peer } from "./peer.js";
 import { endsSession, isPassing, noPath, parseProblem } from "./problem.js";
 import { selectedPath } from "./path.js";
+import { Pulse } from "./pulse.js";
 import { Recovery } from "./recovery.js";
 import { Renewal } from "./renewal.js";
 import { PROTOCOL_VERSION, Signalling } from "./signalling.js";
@@ -20,15 +21,13 @@ const SLOW_MS = 1_500;
 /** An agent host that is the same as before answers a ping within this, in milliseconds. */
 const ALIVE_MS = 1_500;
 /** A path of the wanted kind is found within this, or the connection is made anew. */
-const SWITCH_MS = 6_000;
+const SWITCH_MS = 3_000;
 
 /**
  * @typedef {import("./launch.js").Mode} Mode
  * @typedef {import("./problem.js").Problem} Problem
- * @typedef {{urls: string[], username?: string, credential?: string, region: string}} IceServer
- * @typedef {{role: "control" | "view", clipboard_to_host: boolean, clipboard_to_viewer: boolean}} Policy
- * @typedef {{session: string, token: string, refresh_handle: string, expires_in_secs: number,
- *   ice_servers: IceServer[], policy: Policy, region: string}} Grant
+ * @typedef {import("./facts.js").IceServer} IceServer
+ * @typedef {import("./facts.js").Grant} Grant
  *
  * @typedef {object} SessionPorts
  * @property {() => void} changed some fact is another
@@ -49,6 +48,7 @@ export class Session {
   #signalling;
   #recovery = new Recovery((action) => this.#recover(action));
   #renewal = new Renewal(() => this.#askRenewal());
+  #pulse = new Pulse((timeoutMs) => this.#ping(timeoutMs), (alive) => this.#feltPulse(alive));
   /** @type {number[]} */
   #timers = [];
   #switchTimer = 0;
@@ -81,6 +81,7 @@ export class Session {
   hurry() {
     this.#signalling.hurry();
     this.#recovery.hurry();
+    void this.#pulse.beat();
   }
 
   /** The viewer leaves. */
@@ -190,7 +191,8 @@ export class Session {
   }
 
   #serviceChanged(/** @type {{up: boolean, retryAtMs: number | null}} */ { up, retryAtMs }) {
-    this.#set({ service: up, retryAtMs });
+    // What the service could not do while it was away is no problem any more.
+    this.#set(up ? { service: up, retryAtMs, problem: null } : { service: up, retryAtMs });
   }
 
   #serviceFailed(/** @type {Problem} */ problem) {
@@ -212,12 +214,17 @@ export class Session {
         reached: (reach) => peer === this.peer && this.#reached(reach),
         pathChanged: () => peer === this.peer && void this.readPath(),
         picture: (stream) => peer === this.peer && this.#showPicture(stream),
-        opened: () => peer === this.peer && this.#ports.opened(),
+        opened: () => peer === this.peer && this.#opened(),
         handle: (message) => peer === this.peer && this.#handleHost(message),
       },
       this.facts.mode,
     );
     return peer;
+  }
+
+  #opened() {
+    this.#pulse.start();
+    this.#ports.opened();
   }
 
   /** While another connection is made, the last picture stays until the new one can move. */
@@ -260,6 +267,19 @@ export class Session {
     } else if (reach === "failed") {
       this.#noFirstPath();
     }
+  }
+
+  async #ping(/** @type {number} */ timeoutMs) {
+    const peer = this.peer;
+    // A connection whose channels are not open yet is watched by the browser alone.
+    if (!peer?.channels.open) return 0;
+    const roundTripMs = await peer.channels.ping(timeoutMs);
+    return peer === this.peer ? roundTripMs : 0;
+  }
+
+  #feltPulse(/** @type {boolean} */ alive) {
+    if (!alive && this.facts.media === "live") this.#reached("disconnected");
+    else if (alive && this.facts.media === "lost" && this.peer?.channels.open) this.#reached("connected");
   }
 
   #handleHost(/** @type {import("../input/control.js").HostMessage} */ message) {
@@ -314,6 +334,7 @@ export class Session {
     this.#stopTimers();
     this.#recovery.end();
     this.#renewal.stop();
+    this.#pulse.stop();
     this.#signalling.close(lastMessage);
     this.peer?.close();
   }

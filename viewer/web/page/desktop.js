@@ -19,7 +19,7 @@ import { byId } from "./dom.js";
 /**
  * @typedef {object} DesktopPorts
  * @property {() => import("../link/channels.js").Channels | null} channels
- * @property {() => import("../link/session.js").Policy} policy
+ * @property {() => import("../link/facts.js").Policy} policy
  * @property {() => boolean} live
  * @property {() => void} firstFrame
  * @property {(words: string) => void} say
