@@ -45,6 +45,8 @@ pub enum Code {
     TooMany,
     /// The service is shutting down or restarting.
     ServiceRestarting,
+    /// The service did not answer: it is down, or the network does not let it through.
+    ServiceUnreachable,
     /// The service failed; its log says why.
     Internal,
 }
@@ -71,6 +73,7 @@ impl Code {
             Self::MessageTooLarge => "MESSAGE_TOO_LARGE",
             Self::TooMany => "TOO_MANY",
             Self::ServiceRestarting => "SERVICE_RESTARTING",
+            Self::ServiceUnreachable => "SERVICE_UNREACHABLE",
             Self::Internal => "INTERNAL",
         }
     }
@@ -83,7 +86,7 @@ impl Code {
             Self::SessionExpired | Self::SessionIdle | Self::SessionEnded => 410,
             Self::TicketUsed | Self::TicketExpired => 409,
             Self::TokenInvalid | Self::AccessDenied => 401,
-            Self::RegionUnavailable | Self::ServiceRestarting => 503,
+            Self::RegionUnavailable | Self::ServiceRestarting | Self::ServiceUnreachable => 503,
             Self::NoPath | Self::DisplayLost => 502,
             Self::ProtocolVersion => 426,
             Self::BadMessage => 400,

@@ -1,1 +1,20 @@
-//! viewer
+//! The native viewer: opens a session, chooses direct or relay, keeps the token fresh, decodes and
+//! shows.
+//!
+//! The modules below are machines: they are told what arrived and what time it is, and answer with
+//! what to do next. `io` is the shell around them: sockets, threads, a window.
+
+pub mod session;
+
+pub mod backoff;
+pub mod link;
+pub mod mode;
+pub mod path;
+pub mod proxy;
+pub mod token;
+
+pub mod clock;
+pub mod decode;
+pub mod frame;
+pub mod image;
+pub mod stats;
