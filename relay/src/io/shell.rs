@@ -67,6 +67,14 @@ pub fn run(start: Start) -> Result<()> {
     let config = &start.config;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = config.worker_count(cores);
+    let descriptors = super::epoll::raise_descriptor_limit();
+    if (config.limits.allocations as u64) > descriptors {
+        tracing::warn!(
+            descriptors,
+            allocations = config.limits.allocations,
+            "fewer file descriptors than allocations: raise the limit (LimitNOFILE in systemd)"
+        );
+    }
     let bound = bind_all(&config.listen, workers)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -212,6 +212,21 @@ impl Streams {
         }
     }
 
+    /// This client's allocation has ended: it is a stranger again, with a stranger's time.
+    pub(crate) fn distrust(&mut self, client: Client, now: Instant) {
+        let Some(at) = Self::index_of(client.socket) else {
+            return;
+        };
+        if let Some(connection) = self.connection(at)
+            && connection.trusted
+        {
+            connection.trusted = false;
+            connection.opened = now;
+            self.strangers += 1;
+            self.next_sweep = Some(now + SWEEP);
+        }
+    }
+
     /// Queues relayed data; returns how many older messages were dropped for it.
     pub(crate) fn send_media(
         &mut self,

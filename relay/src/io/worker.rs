@@ -355,7 +355,7 @@ impl Worker {
                         *entry = None;
                     }
                 }
-                Command::Ended { .. } => {}
+                Command::Ended { client } => self.streams.distrust(client, now),
             }
         }
         while let Some(transmit) = self.server.poll_transmit() {
