@@ -1,0 +1,116 @@
+/** The main job: a real desktop in a real browser, directly and through the relay. */
+
+import assert from "node:assert/strict";
+import { readFileSync, rmSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { House, Viewer, until } from "./house.mjs";
+
+let house;
+let browser;
+
+before(async () => {
+  house = await House.up("desktop");
+  browser = await Viewer.launch();
+  await house.draw();
+});
+after(async () => {
+  await browser?.close();
+  await house?.down();
+});
+
+async function withViewer(url, body, context) {
+  const viewer = await Viewer.open(browser, url, context);
+  try {
+    await body(viewer);
+    assert.deepEqual(viewer.faults, []);
+  } catch (error) {
+    await viewer.shot("failed").catch(() => {});
+    throw error;
+  } finally {
+    await viewer.close();
+  }
+}
+
+test("the viewer shows the pixels a program drew, without a further click", async () => {
+  await withViewer(house.viewer_url, async (viewer) => {
+    await viewer.live();
+    await viewer.showsPattern();
+    assert.notEqual((await viewer.pair()).local, "relay");
+    assert.equal(viewer.page.url().includes("key"), false);
+    await viewer.shot("direct");
+  });
+});
+
+test("what is typed reaches a real terminal, and its answer comes back as pixels", async () => {
+  const file = `${house.state}/typed`;
+  rmSync(file, { force: true });
+  await withViewer(house.viewer_url, async (viewer) => {
+    await viewer.live();
+    await viewer.click(300, 300);
+    await viewer.page.keyboard.type(`echo 'Typed & "seen" {1}~' > ${file}\n`, { delay: 15 });
+    await until("the file is written", () => {
+      try {
+        return readFileSync(file, "utf8") === `Typed & "seen" {1}~\n`;
+      } catch {
+        return false;
+      }
+    });
+    const red = async () => ((await viewer.pixels([[300, 300]]))?.[0] ?? 0) >> 16;
+    await viewer.page.keyboard.type("printf '\\e[41m\\e[2J'\n", { delay: 15 });
+    await until("the terminal is red", async () => (await red()) > 150);
+    await viewer.page.keyboard.type("printf '\\e[0m\\e[2J'\n", { delay: 15 });
+    await viewer.shot("typed");
+  });
+});
+
+test("forced through the relay, the selected pair and the relay's own counters say so", async () => {
+  const counted = await house.relayCounter("relay_");
+  await withViewer(house.relay_viewer_url, async (viewer) => {
+    await viewer.live();
+    await viewer.showsPattern();
+    assert.equal((await viewer.pair()).local, "relay");
+    const state = await viewer.state();
+    assert.match(state.title, /Using the relay in local/);
+    const received = await viewer.bytes();
+    assert.ok(received > 1000, `${received} bytes of video`);
+    const bytes = await house.relayCounter("relay_");
+    assert.ok(bytes - counted >= received, `the relay counted ${bytes - counted}, the video was ${received}`);
+    await viewer.shot("relay");
+  });
+});
+
+test("a phone sees the desktop and can reach the toolbar", async () => {
+  const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
+  await withViewer(house.viewer_url, async (viewer) => {
+    await viewer.live();
+    await viewer.showsPattern();
+    const wide = await viewer.page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(wide <= 390, `the page is ${wide} pixels wide`);
+    await viewer.shot("phone");
+  }, phone);
+});
+
+test("text copied on the desktop arrives in the browser, and the other way round", async () => {
+  const permissions = ["clipboard-read", "clipboard-write"];
+  await withViewer(house.viewer_url, async (viewer) => {
+    await viewer.live();
+    await viewer.click(300, 300);
+    const owner = house.run("xclip", "-selection", "clipboard", "-quiet");
+    owner.stdin.end("from the desktop: ä€");
+    const local = () => viewer.page.evaluate(() => navigator.clipboard.readText());
+    await until("the browser's clipboard has it", async () => (await local()) === "from the desktop: ä€");
+    await viewer.page.evaluate(() => navigator.clipboard.writeText("from the browser: ß✓"));
+    await viewer.click(300, 300);
+    await viewer.page.keyboard.press("Control+V");
+    await until("the desktop's clipboard has it", async () => (await paste()) === "from the browser: ß✓");
+  }, { permissions });
+});
+
+function paste() {
+  const reader = house.run("xclip", "-selection", "clipboard", "-out");
+  return new Promise((resolve) => {
+    let text = "";
+    reader.stdout.on("data", (part) => (text += part));
+    reader.on("close", () => resolve(text));
+  });
+}
