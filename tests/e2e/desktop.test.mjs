@@ -64,7 +64,7 @@ test("what is typed reaches a real terminal, and its answer comes back as pixels
 });
 
 test("forced through the relay, the selected pair and the relay's own counters say so", async () => {
-  const counted = await house.relayCounter("relay_");
+  const counted = await house.relayCounter("payload_bytes");
   await withViewer(house.relay_viewer_url, async (viewer) => {
     await viewer.live();
     await viewer.showsPattern();
@@ -73,7 +73,7 @@ test("forced through the relay, the selected pair and the relay's own counters s
     assert.match(state.title, /Using the relay in local/);
     const received = await viewer.bytes();
     assert.ok(received > 1000, `${received} bytes of video`);
-    const bytes = await house.relayCounter("relay_");
+    const bytes = await house.relayCounter("payload_bytes");
     assert.ok(bytes - counted >= received, `the relay counted ${bytes - counted}, the video was ${received}`);
     await viewer.shot("relay");
   });

@@ -79,15 +79,15 @@ export class House {
   }
 
   /** Process ids as they are now, restarts included. */
-  pids() {
+  currentPids() {
     return JSON.parse(readFileSync(`${this.state}/up.json`, "utf8")).pids;
   }
 
   /** Kills a part the hard way and waits until another process has taken its place. */
   async kill(part) {
-    const before = this.pids()[part];
+    const before = this.currentPids()[part];
     process.kill(before, "SIGKILL");
-    await until(`${part} is started again`, () => ![before, undefined].includes(this.pids()[part]));
+    await until(`${part} is started again`, () => ![before, undefined].includes(this.currentPids()[part]));
   }
 
   /** A program on the desktop. */
@@ -107,7 +107,7 @@ export class House {
   /** One of the relay's own counters, all labels added. */
   async relayCounter(name) {
     const text = await (await fetch(`http://${this.relay.admin}/metrics`)).text();
-    const lines = text.split("\n").filter((line) => line.startsWith(name) && !line.startsWith("#"));
+    const lines = text.split("\n").filter((line) => line.includes(name) && !line.startsWith("#"));
     return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
   }
 }
