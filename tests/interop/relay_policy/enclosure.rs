@@ -58,6 +58,8 @@ impl Enclosure {
         ] {
             run("ip", &line.split(' ').collect::<Vec<_>>());
         }
+        // Only relayed ports may lie in the range that is watched.
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "20000 30000").unwrap();
         run(
             "nft",
             &[&format!(
