@@ -16,8 +16,6 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How to tell that a need is met.
 enum Probe {
     Program(&'static str),
-    /// A `pkg-config` module.
-    Library(&'static str),
     /// A file below one of the folders where Debian puts it; the text is a part of its path.
     File {
         folder: &'static str,
@@ -48,56 +46,23 @@ const BUILD: &[Need] = &[
         "compiles OpenH264 and the TLS library",
     ),
     need(
-        "pkg-config",
-        Probe::Program("pkg-config"),
-        "finds the system's FFmpeg",
-    ),
-    need(
         "nasm",
         Probe::Program("nasm"),
         "assembles OpenH264's fast paths",
-    ),
-    need(
-        "libclang1-14",
-        Probe::File {
-            folder: "/usr/lib",
-            part: "libclang",
-        },
-        "reads FFmpeg's headers for Rust",
-    ),
-    need(
-        "libclang-common-14-dev",
-        Probe::File {
-            folder: "/usr/lib/clang",
-            part: "",
-        },
-        "the compiler's own headers, for the same",
-    ),
-    need(
-        "libavutil-dev",
-        Probe::Library("libavutil"),
-        "FFmpeg: the encoder x264, dynamically linked",
-    ),
-    need(
-        "libavcodec-dev",
-        Probe::Library("libavcodec"),
-        "FFmpeg: the encoder x264, dynamically linked",
-    ),
-    need(
-        "libavformat-dev",
-        Probe::Library("libavformat"),
-        "FFmpeg: its Rust bindings ask for it",
-    ),
-    need(
-        "libswscale-dev",
-        Probe::Library("libswscale"),
-        "FFmpeg: colour conversion",
     ),
 ];
 
 /// To show a desktop.
 const DESKTOP: &[Need] = &[
     need("xvfb", Probe::Program("Xvfb"), "the desktop's display"),
+    need(
+        "libx264-164",
+        Probe::File {
+            folder: "/usr/lib",
+            part: "libx264.so.164",
+        },
+        "its picture's encoder, loaded at run time (GPL); OpenH264 serves without it",
+    ),
     need("openbox", Probe::Program("openbox"), "its window manager"),
     need("xterm", Probe::Program("xterm"), "its terminal"),
     need("pcmanfm", Probe::Program("pcmanfm"), "its file manager"),
@@ -279,13 +244,6 @@ impl Probe {
     fn met(&self) -> bool {
         match self {
             Self::Program(name) => on_path(name),
-            Self::Library(name) => {
-                on_path("pkg-config")
-                    && Command::new("pkg-config")
-                        .args(["--exists", name])
-                        .status()
-                        .is_ok_and(|s| s.success())
-            }
             Self::File { folder, part } => holds(Path::new(folder), part, 4),
         }
     }
