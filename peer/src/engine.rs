@@ -15,7 +15,7 @@ use crate::config::{BitrateRange, Config, Side};
 
 /// Packets kept for sending and for resending: a 4K key frame is about 1,500, and the history
 /// answers NACKs for a second at 40 Mbit/s. When full the oldest can no longer be resent.
-const SEND_PACKETS_MAX: usize = 4096;
+pub(crate) const SEND_PACKETS_MAX: usize = 4096;
 /// Packets held while one is missing; must exceed the largest key frame. When full the gap is
 /// given up and the frame after it comes out with `contiguous: false`.
 const REORDER_PACKETS_MAX: usize = 4096;

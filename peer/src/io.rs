@@ -6,6 +6,7 @@
 //! wire. The thread takes over for what the pacer held back. Events come out of a bounded queue,
 //! from the thread only.
 
+mod bucket;
 mod resolve;
 mod session;
 mod socket;

@@ -257,7 +257,11 @@ impl Peer {
             return self.drain(now);
         }
         // Another path may live on while the one in use is dead.
-        let in_use = self.selected.is_none_or(|path| path.destination == from);
+        let way = Selected {
+            source: to,
+            destination: from,
+        };
+        let in_use = self.selected.is_none_or(|selected| selected == way);
         if in_use && self.liveness.handle_heard(bytes, now) == Some(Change::SpokeAgain) {
             self.tell_ice(IceState::Connected);
         }
@@ -276,6 +280,8 @@ impl Peer {
 
     fn handle_engine_timeout(&mut self, now: Instant) {
         if self.liveness.handle_timeout(now) == Some(Change::FellSilent) {
+            // Perhaps it is the relay that died.
+            self.relays.handle_silence(now);
             self.tell_ice(IceState::Disconnected);
         }
         if self.video.poll_timeout().is_some_and(|at| at <= now) {
@@ -546,7 +552,7 @@ impl Peer {
     }
 
     fn drain_relays(&mut self, now: Instant) {
-        while let Some(event) = self.relays.poll_event() {
+        while let Some(event) = self.relays.poll_event(now) {
             self.handle_relay_event(event, now);
         }
         self.collect_relay_transmits();
@@ -598,7 +604,7 @@ impl Peer {
     fn handle_engine_event(&mut self, event: str0m::Event, now: Instant) {
         use str0m::Event as Engine;
         match event {
-            Engine::Connected => self.handle_connected(),
+            Engine::Connected => self.handle_connected(now),
             Engine::IceConnectionStateChange(state) => self.handle_ice_state(state),
             Engine::MediaAdded(media) => self.video.handle_media(media.mid),
             Engine::MediaData(data) => self.handle_media(data, now),
@@ -623,14 +629,16 @@ impl Peer {
         }
     }
 
-    fn handle_connected(&mut self) {
+    fn handle_connected(&mut self, now: Instant) {
         self.connected = true;
         // DTLS has sent by now, so the path is known.
         if let Some(path) = self.path() {
             self.events.push_back(Event::Connected(path));
         }
-        if self.side == Side::Host {
-            self.events.push_back(Event::KeyFrameWanted);
+        match self.side {
+            Side::Host => self.events.push_back(Event::KeyFrameWanted),
+            // The host starts with one; if that one is lost, nothing else would ask again.
+            Side::Viewer => self.video.expect_key(now),
         }
     }
 

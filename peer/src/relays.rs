@@ -158,6 +158,14 @@ impl Relays {
         }
     }
 
+    /// Nothing is heard any more: a relay that restarted has forgotten its allocations and says so
+    /// when asked.
+    pub(crate) fn handle_silence(&mut self, now: Instant) {
+        for client in self.clients() {
+            client.probe(now);
+        }
+    }
+
     /// A datagram that may come from a relay: `Err` gives it back if it does not.
     pub(crate) fn handle_datagram<'a>(
         &mut self,
@@ -275,11 +283,15 @@ impl Relays {
         self.stream_requests.pop_front()
     }
 
-    pub(crate) fn poll_event(&mut self) -> Option<RelayEvent> {
+    pub(crate) fn poll_event(&mut self, now: Instant) -> Option<RelayEvent> {
+        let seed = self.next_seed();
         for relay in &mut self.relays {
             while let Some(event) = relay.client.as_mut().and_then(TurnClient::poll_event) {
-                let events = relay.handle_turn_event(event);
-                self.events.extend(events);
+                if relay.may_start_over(&event) {
+                    self.events.extend(relay.start_over(seed, &self.peers, now));
+                } else {
+                    self.events.extend(relay.handle_turn_event(event));
+                }
             }
         }
         self.events.pop_front()
@@ -415,6 +427,23 @@ impl Relay {
             }
             TurnEvent::Failed { code, problem } => self.fail(code, problem),
         }
+    }
+
+    /// RFC 8656 §6: 437 to a refresh means the server lost the allocation; the 5-tuple is free.
+    fn may_start_over(&self, event: &TurnEvent) -> bool {
+        let lost = matches!(event, TurnEvent::Failed { code: 437, .. });
+        lost && self.relayed.is_some() && self.leaving_since.is_none()
+    }
+
+    fn start_over(
+        &mut self,
+        seed: u64,
+        peers: &BTreeSet<IpAddr>,
+        now: Instant,
+    ) -> Option<RelayEvent> {
+        self.allocate(seed, peers, now);
+        let withdrawn = self.relayed.take();
+        withdrawn.map(|relayed| RelayEvent::Withdrawn { relayed })
     }
 
     fn fail(&mut self, code: u16, problem: String) -> Vec<RelayEvent> {

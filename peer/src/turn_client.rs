@@ -384,6 +384,13 @@ impl TurnClient {
         }
     }
 
+    /// Asks the server whether the allocation is still there; if not, `Failed` with 437 follows.
+    pub fn probe(&mut self, now: Instant) {
+        if self.state == State::Allocated {
+            self.request(Action::Refresh(LIFETIME), now);
+        }
+    }
+
     /// Gives the allocation back.
     pub fn release(&mut self, now: Instant) {
         match self.state {

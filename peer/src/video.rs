@@ -24,6 +24,11 @@ const BURST_MAX: Duration = Duration::from_millis(60);
 const NEAR_ROUND_TRIP_MAX: Duration = Duration::from_millis(3);
 /// A key frame is asked for again after so long.
 const KEY_RETRY: Duration = Duration::from_millis(300);
+/// Packets older than this are not resent: a key frame is quicker.
+const RESEND_AGE_MAX: Duration = Duration::from_secs(3);
+/// Resent bytes as a share of all. str0m's 15 % assume a steady stream; a desktop sends one frame
+/// and then nothing, and must be able to repair that frame.
+const RESEND_RATIO_MAX: f32 = 0.5;
 
 pub(crate) struct Video {
     mid: Option<Mid>,
@@ -106,6 +111,13 @@ impl Video {
                 engine::preference(params.spec().format.profile_level_id.unwrap_or_default())
             })
             .map(PayloadParams::pt);
+        if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
+            stream.set_rtx_cache(
+                engine::SEND_PACKETS_MAX,
+                RESEND_AGE_MAX,
+                Some(RESEND_RATIO_MAX),
+            );
+        }
         self.payload = best;
         best.ok_or(SendError::NoVideo)
     }
@@ -149,7 +161,7 @@ impl Video {
         }
     }
 
-    /// Asks for a key frame now; true if a request was queued.
+    /// Asks for a key frame now, and again until one comes.
     pub(crate) fn request_key(&mut self, rtc: &mut Rtc, now: Instant) {
         let Some(mid) = self.mid else {
             return;
@@ -159,6 +171,11 @@ impl Video {
             // Refused while no packet has come yet: there is nothing to repair, and the retry asks.
             let _ = writer.request_keyframe(None, KeyframeRequestKind::Pli);
         }
+    }
+
+    /// A key frame should be on its way; ask if it does not come.
+    pub(crate) fn expect_key(&mut self, now: Instant) {
+        self.key_retry_at = Some(now + KEY_RETRY);
     }
 
     pub(crate) fn is_waiting_for_key(&self) -> bool {

@@ -15,6 +15,7 @@ use protocol::signal::IceServer;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::bucket::Bucket;
 use super::socket::{BoundSocket, DatagramBuffer};
 use super::stream::Streams;
 use super::sys::{self, Interest, Waker};
@@ -45,8 +46,9 @@ pub(super) struct Inner {
     /// Told once the thread sees it.
     crashed: Option<String>,
     closed_at: Option<Instant>,
-    /// Packets on their way to the kernel; kept to reuse its memory.
-    outgoing: Vec<Transmit>,
+    /// On their way to the kernel, in order.
+    outgoing: VecDeque<Transmit>,
+    bucket: Bucket,
 }
 
 pub(super) fn start(config: SessionConfig, events: Sender<Event>) -> anyhow::Result<Arc<Shared>> {
@@ -75,7 +77,8 @@ pub(super) fn start(config: SessionConfig, events: Sender<Event>) -> anyhow::Res
             sleeps_until: None,
             crashed: None,
             closed_at: None,
-            outgoing: Vec::new(),
+            outgoing: VecDeque::new(),
+            bucket: Bucket::new(Instant::now()),
         }),
         waker: Waker::new().context("cannot make an event descriptor")?,
     });
@@ -181,16 +184,20 @@ impl Inner {
             (Some(_), None) => true,
             (None, _) => peer.is_closed(),
         };
-        sooner || peer.has_events() || self.streams.have_outgoing()
+        let waiting = !self.outgoing.is_empty() || self.streams.have_outgoing();
+        sooner || waiting || peer.has_events()
     }
 
-    /// Hands the kernel all there is to send, runs to one destination at once.
+    /// Hands the kernel what may leave now, runs to one destination at once. What exceeds the burst
+    /// stays for the thread.
     fn flush(&mut self) {
-        let mut outgoing = std::mem::take(&mut self.outgoing);
         if let Some(peer) = &mut self.peer {
-            outgoing.extend(std::iter::from_fn(|| peer.poll_transmit()));
+            self.outgoing
+                .extend(std::iter::from_fn(|| peer.poll_transmit()));
         }
-        for run in outgoing.chunk_by(|a, b| a.via == b.via && a.to == b.to) {
+        let count = self.bucket.take(self.outgoing.len(), Instant::now());
+        let leaving = self.outgoing.drain(..count).collect::<Vec<_>>();
+        for run in leaving.chunk_by(|a, b| a.via == b.via && a.to == b.to) {
             let Some(first) = run.first() else { continue };
             match first.via {
                 Via::Udp(local) => {
@@ -202,8 +209,6 @@ impl Inner {
                 Via::Stream(id) => self.streams.send(id, run),
             }
         }
-        outgoing.clear();
-        self.outgoing = outgoing;
     }
 
     fn receive(&mut self, index: usize, buf: &mut DatagramBuffer) {
@@ -325,7 +330,8 @@ impl Inner {
         let peer = self.peer.as_ref().and_then(Peer::poll_timeout);
         let retry = full.then_some(now + RETRY);
         let linger = self.closed_at.map(|at| at + LINGER);
-        let until = [peer, retry, linger].into_iter().flatten().min();
+        let burst = (!self.outgoing.is_empty()).then_some(now + Bucket::INTERVAL);
+        let until = [peer, retry, linger, burst].into_iter().flatten().min();
         self.sleeps_until = until;
         until.map(|until| until.saturating_duration_since(now))
     }
