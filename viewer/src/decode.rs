@@ -17,12 +17,16 @@ pub trait Decoder {
     /// For the log: `openh264`.
     fn name(&self) -> &'static str;
 
-    /// Decodes one access unit; the picture lives until the next call.
+    /// Decodes one access unit and shows the picture, if it gives one, before it returns.
     ///
     /// # Errors
     ///
     /// [`DecodeError`]; the decoder wants a key frame next.
-    fn decode(&mut self, access_unit: &[u8]) -> Result<Option<Picture<'_>>, DecodeError>;
+    fn decode(
+        &mut self,
+        access_unit: &[u8],
+        show: &mut dyn FnMut(&Picture<'_>),
+    ) -> Result<(), DecodeError>;
 }
 
 /// The decoder did not understand the frame, or lacks what it builds on.

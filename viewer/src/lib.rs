@@ -18,3 +18,10 @@ pub mod decode;
 pub mod frame;
 pub mod image;
 pub mod stats;
+
+#[cfg(feature = "io")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell owns the clock and the tasks"
+)]
+pub mod io;

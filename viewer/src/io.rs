@@ -1,0 +1,10 @@
+//! The shell around the machines: HTTP for the ticket, a WebSocket for signalling, the peer's
+//! sockets, a thread that decodes, and what is printed.
+
+pub mod args;
+mod connect;
+mod media;
+mod openh264;
+mod printing;
+mod service;
+mod socket;

@@ -1,0 +1,161 @@
+//! Flags of `multiclaw-viewer`, its log, and its exit codes: 0 clean, 2 bad configuration, 1
+//! otherwise.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use protocol::Secret;
+use protocol::id::InstanceId;
+use protocol::signal::PathMode;
+
+use super::connect::{self, Options};
+
+/// Watches and uses a cloud desktop.
+#[derive(Parser)]
+#[command(name = "multiclaw-viewer", version = version(), after_help = EXAMPLES)]
+struct Args {
+    #[command(subcommand)]
+    command: What,
+}
+
+const EXAMPLES: &str = "Examples:
+  multiclaw-viewer connect --cloud https://cloud.example --instance desk --token-file key.txt --headless
+  multiclaw-viewer connect … --mode relay --headless --stats json --duration 10 --snapshot last.png";
+
+#[derive(Subcommand)]
+enum What {
+    /// Open a session on an instance.
+    Connect(Connect),
+    /// Print completions for a shell.
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(clap::Args)]
+struct Connect {
+    /// URL of the service.
+    #[arg(long, env = "MULTICLAW_CLOUD")]
+    cloud: String,
+    /// Name of the instance.
+    #[arg(long)]
+    instance: InstanceId,
+    /// File that holds the access key.
+    #[arg(long)]
+    token_file: PathBuf,
+    /// Which paths may be taken.
+    #[arg(long, value_enum, default_value = "auto")]
+    mode: Mode,
+    /// Without a window: decode and print what was measured, once a second.
+    #[arg(long)]
+    headless: bool,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "text")]
+    stats: Stats,
+    /// Leave after so many seconds; it is a failure if no picture came.
+    #[arg(long, value_name = "SECS")]
+    duration: Option<f64>,
+    /// Write the last picture to FILE.png or FILE.ppm.
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    Auto,
+    Direct,
+    Relay,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Stats {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+fn version() -> &'static str {
+    option_env!("MULTICLAW_COMMIT").unwrap_or("unknown")
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    match Args::parse().command {
+        What::Completions { shell } => {
+            let mut command = Args::command();
+            clap_complete::generate(
+                shell,
+                &mut command,
+                "multiclaw-viewer",
+                &mut std::io::stdout(),
+            );
+            ExitCode::SUCCESS
+        }
+        What::Connect(flags) => {
+            log_to_stderr(flags.log_format);
+            match options(flags) {
+                Err(error) => told(&error, 2),
+                Ok(options) => match run(options) {
+                    Err(error) => told(&error, 1),
+                    Ok(()) => ExitCode::SUCCESS,
+                },
+            }
+        }
+    }
+}
+
+fn told(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("{error:#}");
+    ExitCode::from(code)
+}
+
+fn options(flags: Connect) -> anyhow::Result<Options> {
+    anyhow::ensure!(flags.headless, "there is no window yet: add --headless");
+    let plain = flags.cloud.starts_with("http://") || flags.cloud.starts_with("https://");
+    anyhow::ensure!(plain, "--cloud must start with http:// or https://");
+    let file = &flags.token_file;
+    let key = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the access key in {}", file.display()))?;
+    let duration = flags.duration.map(Duration::try_from_secs_f64).transpose();
+    Ok(Options {
+        cloud: flags.cloud,
+        instance: flags.instance,
+        key: Secret::new(key.trim()),
+        mode: match flags.mode {
+            Mode::Auto => PathMode::Auto,
+            Mode::Direct => PathMode::Direct,
+            Mode::Relay => PathMode::Relay,
+        },
+        json: flags.stats == Stats::Json,
+        duration: duration.context("--duration is not a time")?,
+        snapshot: flags.snapshot,
+    })
+}
+
+fn run(options: Options) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    runtime.block_on(connect::run(options))
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

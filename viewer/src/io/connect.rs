@@ -1,0 +1,410 @@
+//! `multiclaw-viewer connect`: the loop that carries the session's commands out and its news in.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use peer::{CloseReason, Event, IceState, PathKind, RelayTransport};
+use protocol::Secret;
+use protocol::control::FromViewer;
+use protocol::id::InstanceId;
+use protocol::problem::{Code, Problem};
+use protocol::signal::PathMode;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::media::{self, Books, FromPeer, SharedBooks, lock, unix_us};
+use super::printing::{Host, Line};
+use super::service::Service;
+use super::socket::{self, FromSocket, News, Outgoing};
+use crate::image::Bgra;
+use crate::mode::Attempt;
+use crate::path::{Kind, Path, Transport};
+use crate::session::{Command, PeerCommand, PeerEvent, Session, State};
+
+/// News waiting for the loop. Senders wait when it is full: nothing is lost.
+const NEWS_MAX: usize = 256;
+/// Between two pings, and between two printed lines.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the person asked for.
+pub(super) struct Options {
+    pub(super) cloud: String,
+    pub(super) instance: InstanceId,
+    pub(super) key: Secret,
+    pub(super) mode: PathMode,
+    pub(super) json: bool,
+    pub(super) duration: Option<Duration>,
+    pub(super) snapshot: Option<PathBuf>,
+}
+
+/// Runs one session to its end.
+///
+/// # Errors
+///
+/// The problem that ended it, or that no picture came.
+pub(super) async fn run(options: Options) -> anyhow::Result<()> {
+    let service = Service::new(
+        &options.cloud,
+        options.instance.clone(),
+        options.key.clone(),
+    )?;
+    let mut desk = Desk::new(options, service);
+    desk.session.handle_start(Instant::now());
+    let ended = desk.turn_until_the_end().await;
+    desk.session.handle_leave();
+    desk.carry_out();
+    // The farewell leaves the queue of the socket's task.
+    tokio::task::yield_now().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    desk.write_snapshot()?;
+    ended.map_err(Into::into)
+}
+
+struct Desk {
+    options: Options,
+    service: Service,
+    session: Session,
+    books: SharedBooks,
+    outgoing: Option<Outgoing>,
+    sockets: u64,
+    peer: Option<peer::io::Handle>,
+    peers: u64,
+    last_path: Option<Path>,
+    bitrate: (u64, u64),
+    round_trip: Option<Duration>,
+    started_at: Instant,
+    first_frame: Option<Duration>,
+    to_socket_news: Sender<FromSocket>,
+    socket_news: Receiver<FromSocket>,
+    to_peer_news: Sender<FromPeer>,
+    peer_news: Receiver<FromPeer>,
+    to_tickets: Sender<Result<Secret, Problem>>,
+    tickets: Receiver<Result<Secret, Problem>>,
+}
+
+impl Desk {
+    fn new(options: Options, service: Service) -> Self {
+        let (to_socket_news, socket_news) = channel(NEWS_MAX);
+        let (to_peer_news, peer_news) = channel(NEWS_MAX);
+        let (to_tickets, tickets) = channel(1);
+        let books = Books {
+            picture: options.snapshot.is_some().then(Bgra::default),
+            ..Books::default()
+        };
+        Self {
+            session: Session::new(options.mode, rand::random()),
+            options,
+            service,
+            books: SharedBooks::new(books.into()),
+            outgoing: None,
+            sockets: 0,
+            peer: None,
+            peers: 0,
+            last_path: None,
+            bitrate: (0, 0),
+            round_trip: None,
+            started_at: Instant::now(),
+            first_frame: None,
+            to_socket_news,
+            socket_news,
+            to_peer_news,
+            peer_news,
+            to_tickets,
+            tickets,
+        }
+    }
+
+    /// One turn per piece of news, until the session closes, the time is over or a signal comes.
+    async fn turn_until_the_end(&mut self) -> Result<(), Problem> {
+        let end = self.options.duration.map(|time| self.started_at + time);
+        let mut tick = tokio::time::interval(TICK);
+        let mut stop = std::pin::pin!(stop_signal());
+        loop {
+            self.carry_out();
+            if let State::Closed { problem } = self.session.state() {
+                return Err(problem.clone());
+            }
+            let timeout = self.session.poll_timeout();
+            let wake_at = timeout.into_iter().chain(end).min();
+            tokio::select! {
+                Some(news) = self.socket_news.recv() => self.handle_socket(news),
+                Some(news) = self.peer_news.recv() => self.handle_peer(news),
+                Some(ticket) = self.tickets.recv() => {
+                    self.session.handle_ticket(ticket, Instant::now());
+                }
+                _ = tick.tick() => self.handle_tick(),
+                () = sleep_until(wake_at) => self.session.handle_timeout(Instant::now()),
+                () = &mut stop => return Ok(()),
+            }
+            if end.is_some_and(|end| Instant::now() >= end) {
+                return self.verdict();
+            }
+        }
+    }
+
+    /// The time is over: fine if there was a picture.
+    fn verdict(&mut self) -> Result<(), Problem> {
+        self.print();
+        match self.first_frame {
+            Some(_) => Ok(()),
+            None => Err(Problem::new(
+                Code::NoPath,
+                "No picture came in the time given.",
+                "Give it more time, or look at the log with RUST_LOG=viewer=debug.",
+            )),
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(command) = self.session.poll_command() {
+            match command {
+                Command::FetchTicket => self.fetch_ticket(),
+                Command::OpenSocket => {
+                    self.sockets += 1;
+                    let news = self.to_socket_news.clone();
+                    self.outgoing = Some(socket::open(self.service.clone(), self.sockets, news));
+                }
+                Command::DropSocket => self.outgoing = None,
+                Command::Signal(message) => {
+                    let said = self.outgoing.as_ref().is_some_and(|out| out.say(message));
+                    tracing::trace!(said, "signalled");
+                }
+                Command::Peer(command) => self.command_peer(command),
+                Command::Notice(problem) => tracing::warn!(%problem),
+            }
+        }
+    }
+
+    fn fetch_ticket(&self) {
+        let (service, to_tickets) = (self.service.clone(), self.to_tickets.clone());
+        tokio::spawn(async move {
+            let _ = to_tickets.send(service.fetch_ticket().await).await;
+        });
+    }
+
+    fn command_peer(&mut self, command: PeerCommand) {
+        let now = Instant::now();
+        match (command, &self.peer) {
+            (
+                PeerCommand::Start {
+                    ice_servers,
+                    attempt,
+                },
+                _,
+            ) => {
+                if let Err(error) = self.start_peer(ice_servers, attempt) {
+                    let reason = format!("{error:#}");
+                    self.session.handle_peer(PeerEvent::Failed { reason }, now);
+                }
+            }
+            (PeerCommand::Restart { ice_servers, .. }, Some(peer)) => {
+                peer.set_ice_servers(&ice_servers);
+                match peer.create_offer() {
+                    Ok(sdp) => self.session.handle_peer(PeerEvent::Offer { sdp }, now),
+                    Err(error) => {
+                        let reason = error.to_string();
+                        self.session.handle_peer(PeerEvent::Failed { reason }, now);
+                    }
+                }
+            }
+            (PeerCommand::RenewRelays { ice_servers }, Some(peer)) => {
+                peer.set_ice_servers(&ice_servers);
+            }
+            (PeerCommand::Answer { sdp }, Some(peer)) => {
+                if let Err(error) = peer.handle_answer(&sdp) {
+                    tracing::debug!(%error, "answer refused");
+                }
+            }
+            (PeerCommand::Candidate(candidate), Some(peer)) => peer.handle_candidate(&candidate),
+            (PeerCommand::Close, Some(peer)) => peer.close(),
+            (_, None) => {}
+        }
+    }
+
+    fn start_peer(
+        &mut self,
+        ice_servers: Vec<protocol::signal::IceServer>,
+        attempt: Attempt,
+    ) -> anyhow::Result<()> {
+        if let Some(old) = self.peer.take() {
+            old.close();
+        }
+        self.peers += 1;
+        let (handle, events) = peer::io::start(peer::io::SessionConfig {
+            side: peer::Side::Viewer,
+            path_mode: match attempt {
+                Attempt::Any => PathMode::Auto,
+                Attempt::DirectOnly => PathMode::Direct,
+                Attempt::RelayOnly => PathMode::Relay,
+            },
+            addresses: Vec::new(),
+            ice_servers,
+            bitrate: peer::BitrateRange::default(),
+            name: "viewer-peer".into(),
+        })?;
+        let sdp = handle.create_offer()?;
+        let (books, news) = (self.books.clone(), self.to_peer_news.clone());
+        media::start((handle.clone(), events), books, self.peers, news)?;
+        self.peer = Some(handle);
+        self.session
+            .handle_peer(PeerEvent::Offer { sdp }, Instant::now());
+        Ok(())
+    }
+
+    fn handle_socket(&mut self, FromSocket { socket, news }: FromSocket) {
+        if socket != self.sockets {
+            return;
+        }
+        let now = Instant::now();
+        match news {
+            News::Opened => self.session.handle_socket_opened(now),
+            News::Said(message) => self.session.handle_signal(*message, now),
+            News::Lost(problem) => self.session.handle_socket_lost(problem, now),
+        }
+    }
+
+    fn handle_peer(&mut self, FromPeer { peer, event }: FromPeer) {
+        if peer != self.peers {
+            return;
+        }
+        let event = match event {
+            Event::Candidate(candidate) => PeerEvent::Candidate(candidate),
+            Event::Connected(path) | Event::PathChanged(path) => {
+                let path = path_of(&path);
+                self.last_path = Some(path.clone());
+                self.ping();
+                PeerEvent::Connected(path)
+            }
+            Event::IceState(IceState::Disconnected) => PeerEvent::Lost,
+            Event::IceState(IceState::Connected)
+                if *self.session.state() == State::Reconnecting =>
+            {
+                let Some(path) = self.last_path.clone() else {
+                    return;
+                };
+                PeerEvent::Connected(path)
+            }
+            Event::Stats(stats) => {
+                self.bitrate = (stats.ingress_bps, stats.bytes_received);
+                self.round_trip = stats.round_trip;
+                return;
+            }
+            Event::ChannelOpen(peer::Channel::Control) => return self.ping(),
+            Event::Closed(CloseReason::Local) => return,
+            Event::Closed(reason) => PeerEvent::Failed {
+                reason: format!("the connection ended ({reason:?})"),
+            },
+            Event::RelayFailed {
+                region, problem, ..
+            } => {
+                tracing::warn!(region, problem, "a relay cannot be used");
+                return;
+            }
+            _ => return,
+        };
+        self.session.handle_peer(event, Instant::now());
+    }
+
+    fn ping(&self) {
+        let ping = FromViewer::Ping { sent_us: unix_us() };
+        if let Some(peer) = &self.peer {
+            // Before the channel is open there is nobody to ask.
+            let _ = peer.send_message(peer::Channel::Control, &ping.encode());
+        }
+    }
+
+    fn handle_tick(&mut self) {
+        self.ping();
+        self.print();
+    }
+
+    fn print(&mut self) {
+        let now = Instant::now();
+        let mut books = lock(&self.books);
+        let report = books.meter.report(now);
+        let (error, host) = (books.clock.error(), books.host);
+        let pinged = books.clock.round_trip();
+        drop(books);
+        if report.frames > 0 && self.first_frame.is_none() {
+            self.first_frame = Some(self.started_at.elapsed());
+        }
+        let ms = |time: Duration| (time.as_secs_f64() * 1e5).round() / 100.0;
+        let state = self.session.state();
+        let line = Line {
+            state: state.name(),
+            path: self.last_path.clone(),
+            rtt_ms: self.round_trip.or(pinged).map(ms),
+            bitrate_bps: self.bitrate.0,
+            bytes_received: self.bitrate.1,
+            first_frame_ms: self.first_frame.map(ms),
+            clock_error_ms: error.map(ms),
+            host: Host {
+                capture_us: host.capture_us,
+                encode_us: host.encode_us,
+                queue_us: host.queue_us,
+            },
+            report,
+        };
+        let text = if self.options.json {
+            line.json()
+        } else {
+            line.text(state)
+        };
+        println!("{text}");
+    }
+
+    fn write_snapshot(&self) -> anyhow::Result<()> {
+        let Some(file) = &self.options.snapshot else {
+            return Ok(());
+        };
+        let Some(picture) = lock(&self.books).picture.take() else {
+            return Ok(());
+        };
+        anyhow::ensure!(!picture.pixels.is_empty(), "there is no picture to write");
+        let png = file.extension().is_some_and(|end| end == "png");
+        let bytes = if png {
+            picture.to_png()
+        } else {
+            picture.to_ppm()
+        };
+        std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))
+    }
+}
+
+fn path_of(path: &peer::Path) -> Path {
+    let kind = match path.local.kind {
+        _ if path.is_relayed() => Kind::Relay,
+        PathKind::Host => Kind::Host,
+        _ => Kind::Reflexive,
+    };
+    let (transport, region) = match &path.relay {
+        Some((RelayTransport::Tcp, region)) => (Transport::Tcp, Some(region.clone())),
+        Some((RelayTransport::Tls, region)) => (Transport::Tls, Some(region.clone())),
+        Some((RelayTransport::Udp, region)) => (Transport::Udp, Some(region.clone())),
+        None => (Transport::Udp, None),
+    };
+    Path {
+        kind,
+        transport,
+        region,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ctrl-C or SIGTERM.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

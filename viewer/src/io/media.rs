@@ -1,0 +1,165 @@
+//! The thread between a peer and everything else: frames are decoded here, the rest is handed on.
+//!
+//! One thread for both, so that a frame wakes nobody between the wire and the decoder.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context as _;
+use peer::{Channel, Event, VideoFrame};
+use protocol::control::{FromHost, HostStats};
+use tokio::sync::mpsc::Sender;
+
+use super::openh264::OpenH264;
+use crate::clock::HostClock;
+use crate::decode::{Admission, DecodeQueue, Decoder};
+use crate::image::Bgra;
+use crate::stats::{Decoded, Meter};
+
+/// What the media thread leaves for others to read.
+#[derive(Default)]
+pub(super) struct Books {
+    pub(super) meter: Meter,
+    pub(super) clock: HostClock,
+    pub(super) host: HostStats,
+    /// The last picture, kept only if somebody wants one.
+    pub(super) picture: Option<Bgra>,
+}
+
+pub(super) type SharedBooks = Arc<Mutex<Books>>;
+
+/// The books are whole after every statement made on them.
+pub(super) fn lock(books: &SharedBooks) -> MutexGuard<'_, Books> {
+    books.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Microseconds since the Unix epoch.
+pub(super) fn unix_us() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What one peer of a session says to the loop; `peer` counts the peers of the session.
+pub(super) struct FromPeer {
+    pub(super) peer: u64,
+    pub(super) event: Event,
+}
+
+struct Media {
+    handle: peer::io::Handle,
+    queue: DecodeQueue,
+    decoder: OpenH264,
+    books: SharedBooks,
+}
+
+/// Starts the thread of one peer; it ends with the peer's events.
+///
+/// # Errors
+///
+/// No decoder, or no thread.
+pub(super) fn start(
+    (handle, mut events): (peer::io::Handle, peer::io::Events),
+    books: SharedBooks,
+    peer: u64,
+    to_loop: Sender<FromPeer>,
+) -> anyhow::Result<()> {
+    let mut media = Media {
+        handle,
+        queue: DecodeQueue::default(),
+        decoder: OpenH264::new()?,
+        books,
+    };
+    let run = move || {
+        while let Some(event) = events.blocking_recv() {
+            let mut next = Some(event);
+            loop {
+                while let Some(event) = next.take() {
+                    if let Some(event) = media.handle_event(event)
+                        && to_loop.blocking_send(FromPeer { peer, event }).is_err()
+                    {
+                        return;
+                    }
+                    next = events.try_recv();
+                }
+                let Some(frame) = media.queue.poll_frame() else {
+                    break;
+                };
+                media.decode(&frame);
+                next = events.try_recv();
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("media".into()).spawn(run);
+    thread.context("the system has no thread left").map(drop)
+}
+
+impl Media {
+    /// Takes what is media or measurement; gives back the rest.
+    fn handle_event(&mut self, event: Event) -> Option<Event> {
+        match event {
+            Event::Video(frame) => {
+                if self.queue.handle_frame(frame) == Admission::AskForKeyFrame {
+                    self.handle.request_key_frame();
+                }
+                None
+            }
+            Event::Message {
+                channel: Channel::Control,
+                bytes,
+            } => {
+                let taken = match FromHost::decode(&bytes) {
+                    Ok(FromHost::Pong { sent_us, host_us }) => {
+                        let now_us = unix_us();
+                        lock(&self.books)
+                            .clock
+                            .handle_pong(sent_us, host_us, now_us);
+                        true
+                    }
+                    Ok(FromHost::HostStats(stats)) => {
+                        lock(&self.books).host = stats;
+                        true
+                    }
+                    _ => false,
+                };
+                (!taken).then_some(Event::Message {
+                    channel: Channel::Control,
+                    bytes,
+                })
+            }
+            other => Some(other),
+        }
+    }
+
+    fn decode(&mut self, frame: &VideoFrame) {
+        let started = Instant::now();
+        let books = &self.books;
+        let newest = self.queue.is_empty();
+        let result = self.decoder.decode(&frame.data, &mut |picture| {
+            let decode = started.elapsed();
+            let mut books = lock(books);
+            let captured = frame.captured_unix.map(|at| at.as_micros());
+            let captured_us = captured.and_then(|us| u64::try_from(us).ok());
+            let elapsed = captured_us.and_then(|us| books.clock.since(us, unix_us()));
+            books.meter.handle_decoded(Decoded {
+                key: frame.key,
+                width: picture.width,
+                height: picture.height,
+                receive: started.saturating_duration_since(frame.received_at),
+                wait: Duration::ZERO,
+                decode,
+                capture_to_decoded: elapsed,
+            });
+            if newest && let Some(kept) = &mut books.picture {
+                let _ = kept.show(picture);
+            }
+        });
+        if let Err(error) = result {
+            tracing::debug!(%error, decoder = self.decoder.name(), "frame refused");
+            lock(&self.books).meter.handle_broken();
+            if self.queue.handle_refused() == Admission::AskForKeyFrame {
+                self.handle.request_key_frame();
+            }
+        }
+    }
+}
