@@ -6,6 +6,7 @@
     reason = "a command-line shell owns its clock and its waiting; there is no core here"
 )]
 
+mod desktop_bench;
 mod ground;
 mod lint;
 mod process;
@@ -50,6 +51,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// The whole path: picture change to pixel, click to pixel, first frame, CPU, frames a second.
+    Desktop(desktop_bench::Options),
     /// Our relay beside coturn.
     Relay(relay_bench::Options),
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
     let outcome = match Options::parse().command {
         Command::Up(options) => up::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Bench(Bench::Desktop(options)) => desktop_bench::run(&options),
         Command::Bench(Bench::Relay(options)) => relay_bench::run(&options),
         Command::Lint => lint::run_lint(),
         Command::Wall => lint::run_wall(),

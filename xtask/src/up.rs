@@ -2,8 +2,8 @@
 //! until Ctrl-C. Parts are supervised here and nowhere else: one that dies is named, with the end of
 //! its log, and started again; when that does not help, everything is taken down.
 
-mod desktop;
-mod part;
+pub(crate) mod desktop;
+pub(crate) mod part;
 mod plan;
 mod report;
 mod restarts;
