@@ -13,6 +13,7 @@ mod client;
 mod enclosure;
 mod ranges;
 mod server;
+mod uclient;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -98,6 +99,35 @@ fn the_same_flood_fills_coturns_memory() {
     let grown = server.resident_bytes().saturating_sub(before);
 
     assert!(grown > STRANGERS_GROWTH_MAX, "grew by {grown} bytes only");
+}
+
+#[test]
+fn turnutils_uclient_gets_through_in_every_mode_over_udp_tcp_and_tls() {
+    let Some(enclosure) =
+        Enclosure::enter("turnutils_uclient_gets_through_in_every_mode_over_udp_tcp_and_tls")
+    else {
+        return;
+    };
+    let _server = Server::start(Kind::MultiClaw, &enclosure);
+    for transport in uclient::TRANSPORTS {
+        let failed = uclient::run_all(transport, &uclient::MODES);
+        assert!(failed.is_empty(), "{transport:?}: {failed:#?}");
+    }
+}
+
+#[test]
+fn garbage_and_quick_exits_leave_the_relay_serving() {
+    let Some(enclosure) = Enclosure::enter("garbage_and_quick_exits_leave_the_relay_serving")
+    else {
+        return;
+    };
+    let _server = Server::start(Kind::MultiClaw, &enclosure);
+    for transport in uclient::TRANSPORTS {
+        // How these end depends on what they happened to break: only what comes after counts.
+        uclient::run_all(transport, &uclient::HOSTILE_MODES);
+        let failed = uclient::run_all(transport, &[&["-y"]]);
+        assert!(failed.is_empty(), "{transport:?}: {failed:#?}");
+    }
 }
 
 /// Tries every address as a peer in every way TURN knows; returns those any request accepted.

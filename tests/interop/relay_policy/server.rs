@@ -12,6 +12,7 @@ use super::enclosure::{Enclosure, RELAY_V4, RELAY_V6};
 pub(crate) const USER: &str = "u";
 pub(crate) const PASSWORD: &str = "p";
 const LISTENER: &str = "127.0.0.1:3478";
+const TLS_LISTENER: &str = "127.0.0.1:5349";
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,12 +105,40 @@ fn our_command(directory: &std::path::Path) -> Command {
         "relay_addresses = [\"{RELAY_V4}\", \"{RELAY_V6}\"]\nworkers = 1\n\
          relay_ports = \"50000-60000\"\n\
          [[listen]]\naddress = \"{LISTENER}\"\ntransport = \"udp\"\n\
+         [[listen]]\naddress = \"{LISTENER}\"\ntransport = \"tcp\"\n\
+         [[listen]]\naddress = \"{TLS_LISTENER}\"\ntransport = \"tls\"\n\
+         [limits]\nallocations_per_user = 1000\n\
+         [tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\
          [auth]\nusers = {{ {USER} = \"{PASSWORD}\" }}\n"
     );
     fs::write(&config, text).unwrap();
+    certify(directory);
     let mut command = Command::new(our_binary());
     command.arg("--config").arg(config);
     command
+}
+
+fn certify(directory: &std::path::Path) {
+    let output = Command::new("openssl")
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+        ])
+        .args([
+            "-subj",
+            "/CN=relay.test",
+            "-keyout",
+            "key.pem",
+            "-out",
+            "cert.pem",
+        ])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Beside the test's own folder: `target/release/deps/x` and `target/release/multiclaw-relay`.
