@@ -73,7 +73,6 @@ struct Desk {
     bitrate: (u64, u64),
     round_trip: Option<Duration>,
     started_at: Instant,
-    first_frame: Option<Duration>,
     to_socket_news: Sender<FromSocket>,
     socket_news: Receiver<FromSocket>,
     to_peer_news: Sender<FromPeer>,
@@ -104,7 +103,6 @@ impl Desk {
             bitrate: (0, 0),
             round_trip: None,
             started_at: Instant::now(),
-            first_frame: None,
             to_socket_news,
             socket_news,
             to_peer_news,
@@ -143,9 +141,8 @@ impl Desk {
     }
 
     /// The time is over: fine if there was a picture.
-    fn verdict(&mut self) -> Result<(), Problem> {
-        self.print();
-        match self.first_frame {
+    fn verdict(&self) -> Result<(), Problem> {
+        match lock(&self.books).first_decoded_at {
             Some(_) => Ok(()),
             None => Err(Problem::new(
                 Code::NoPath,
@@ -324,10 +321,9 @@ impl Desk {
         let report = books.meter.report(now);
         let (error, host) = (books.clock.error(), books.host);
         let pinged = books.clock.round_trip();
+        let first = books.first_decoded_at;
         drop(books);
-        if report.frames > 0 && self.first_frame.is_none() {
-            self.first_frame = Some(self.started_at.elapsed());
-        }
+        let first_frame = first.map(|at| at.saturating_duration_since(self.started_at));
         let ms = |time: Duration| (time.as_secs_f64() * 1e5).round() / 100.0;
         let state = self.session.state();
         let line = Line {
@@ -336,7 +332,7 @@ impl Desk {
             rtt_ms: self.round_trip.or(pinged).map(ms),
             bitrate_bps: self.bitrate.0,
             bytes_received: self.bitrate.1,
-            first_frame_ms: self.first_frame.map(ms),
+            first_frame_ms: first_frame.map(ms),
             clock_error_ms: error.map(ms),
             host: Host {
                 capture_us: host.capture_us,

@@ -23,6 +23,7 @@ pub(super) struct Books {
     pub(super) meter: Meter,
     pub(super) clock: HostClock,
     pub(super) host: HostStats,
+    pub(super) first_decoded_at: Option<Instant>,
     /// The last picture, kept only if somebody wants one.
     pub(super) picture: Option<Bgra>,
 }
@@ -138,6 +139,7 @@ impl Media {
         let result = self.decoder.decode(&frame.data, &mut |picture| {
             let decode = started.elapsed();
             let mut books = lock(books);
+            books.first_decoded_at.get_or_insert_with(Instant::now);
             let captured = frame.captured_unix.map(|at| at.as_micros());
             let captured_us = captured.and_then(|us| u64::try_from(us).ok());
             let elapsed = captured_us.and_then(|us| books.clock.since(us, unix_us()));
