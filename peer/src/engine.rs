@@ -83,6 +83,11 @@ pub(crate) fn set_bitrate(rtc: &mut Rtc, range: BitrateRange) {
         .set_bitrate(Bitrate::ZERO, Bitrate::bps(range.max_bps));
 }
 
+/// Nothing is wanted for now: probing stops until bounds are set again.
+pub(crate) fn set_resting(rtc: &mut Rtc) {
+    rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::ZERO);
+}
+
 /// The order in which negotiated profiles are preferred for sending.
 pub(crate) fn preference(profile_level_id: u32) -> usize {
     let profile = profile_level_id >> 8;

@@ -21,6 +21,7 @@ mod engine;
 mod negotiation;
 mod path;
 mod relays;
+mod rest;
 mod sdp;
 mod stats;
 mod video;

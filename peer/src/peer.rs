@@ -23,6 +23,7 @@ use crate::event::{Channel, CloseReason, Event, IceState, Path, PathEnd, PathKin
 use crate::negotiation::Negotiation;
 use crate::path::{Change, Liveness, Selected};
 use crate::relays::{RelayEvent, Relays};
+use crate::rest::Rest;
 use crate::stats::Collector;
 use crate::video::Video;
 
@@ -50,6 +51,7 @@ pub struct Peer {
     channels: Channels,
     bitrate: BitrateRange,
     liveness: Liveness,
+    rest: Rest,
     collector: Collector,
     selected: Option<Selected>,
     ice: IceState,
@@ -175,6 +177,7 @@ impl Peer {
             channels: Channels::default(),
             bitrate: config.bitrate,
             liveness: Liveness::default(),
+            rest: Rest::default(),
             collector: Collector::default(),
             selected: None,
             ice: IceState::New,
@@ -288,6 +291,10 @@ impl Peer {
             self.video.request_key(&mut self.rtc, now);
             self.drain(now);
         }
+        if self.rest.handle_turn(now) {
+            engine::set_resting(&mut self.rtc);
+            self.drain(now);
+        }
         if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
             self.end(CloseReason::Engine(error.to_string()), now);
         }
@@ -301,7 +308,7 @@ impl Peer {
         }
         [
             relays,
-            self.engine_timeout,
+            self.rest.poll_timeout(self.engine_timeout),
             self.liveness.poll_timeout(),
             self.video.poll_timeout(),
         ]
@@ -344,6 +351,9 @@ impl Peer {
             return Err(SendError::NotConnected);
         }
         self.video.handle_round_trip(self.liveness.round_trip());
+        if self.rest.handle_frame(frame.data.len(), now) {
+            engine::set_bitrate(&mut self.rtc, self.bitrate);
+        }
         let sent = self.video.send(&mut self.rtc, frame);
         // A frame is packetised by a turn of str0m, not by the write.
         self.drain(now);
