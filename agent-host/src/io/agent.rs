@@ -44,7 +44,8 @@ type Opening = Pin<Box<dyn Future<Output = anyhow::Result<Socket>>>>;
 /// What the task hears, apart from signalling.
 #[derive(Debug)]
 pub enum Happening {
-    Peer(SessionId, Event),
+    /// From the peer of that generation; what an older one says is history.
+    Peer(SessionId, u64, Event),
     Screen(ScreenReport),
     Hands(HandsReport),
 }
@@ -64,10 +65,16 @@ pub struct Agent {
     happened: mpsc::Receiver<Happening>,
     happen: mpsc::Sender<Happening>,
     failed: Option<String>,
+    generations: u64,
 }
 
 struct Live {
     session: Session,
+    /// As signalling told it last: what a fresh peer is made of.
+    told: AgentSession,
+    generation: u64,
+    /// Certificate of the viewer's peer; another one means the viewer started afresh.
+    fingerprint: Option<String>,
     peer: Handle,
     watching: bool,
 }
@@ -118,6 +125,7 @@ impl Agent {
             happened,
             happen,
             failed: None,
+            generations: 0,
         }
     }
 
@@ -216,6 +224,7 @@ impl Agent {
             ToAgent::SessionRenewed { session } => {
                 if let Some(live) = self.sessions.get_mut(&session.session) {
                     live.session.handle_renewed(&session, now);
+                    live.told = session.clone();
                     live.peer.set_ice_servers(&session.ice_servers);
                 }
             }
@@ -252,6 +261,9 @@ impl Agent {
                 tracing::info!(session = %id, role = ?session.policy.role, "session opened");
                 let live = Live {
                     session: Session::new(session, now),
+                    told: session.clone(),
+                    generation: self.generations,
+                    fingerprint: None,
                     peer,
                     watching: false,
                 };
@@ -267,8 +279,10 @@ impl Agent {
         }
     }
 
-    fn start_peer(&self, session: &AgentSession) -> anyhow::Result<Handle> {
+    fn start_peer(&mut self, session: &AgentSession) -> anyhow::Result<Handle> {
         let id = session.session;
+        self.generations += 1;
+        let generation = self.generations;
         let (peer, mut events) = peer::io::start(SessionConfig {
             side: Side::Host,
             path_mode: session.path_mode,
@@ -280,7 +294,11 @@ impl Agent {
         let happen = self.happen.clone();
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
-                if happen.send(Happening::Peer(id, event)).await.is_err() {
+                if happen
+                    .send(Happening::Peer(id, generation, event))
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -289,6 +307,7 @@ impl Agent {
     }
 
     fn answer(&mut self, session: SessionId, sdp: &str) {
+        self.replace_stale_peer(session, sdp);
         let Some(live) = self.sessions.get(&session) else {
             return;
         };
@@ -306,9 +325,40 @@ impl Agent {
         }
     }
 
+    /// A viewer that starts afresh offers another certificate: no peer can take that over.
+    fn replace_stale_peer(&mut self, id: SessionId, sdp: &str) {
+        let offered = fingerprint(sdp);
+        let Some(live) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut live.fingerprint, offered.clone());
+        if before.is_none() || before == offered {
+            return;
+        }
+        let (told, watched) = (live.told.clone(), std::mem::take(&mut live.watching));
+        if watched {
+            self.tell_screen(ScreenCommand::Unwatch(id));
+        }
+        match self.start_peer(&told) {
+            Ok(peer) => {
+                let generation = self.generations;
+                if let Some(live) = self.sessions.get_mut(&id) {
+                    live.peer = peer;
+                    live.generation = generation;
+                }
+            }
+            Err(error) => tracing::warn!(session = %id, %error, "no fresh peer for the session"),
+        }
+    }
+
     fn handle_happening(&mut self, happening: Happening) {
         match happening {
-            Happening::Peer(session, event) => self.handle_peer(session, event),
+            Happening::Peer(session, generation, event) => {
+                let current = self.sessions.get(&session).map(|live| live.generation);
+                if current == Some(generation) {
+                    self.handle_peer(session, event);
+                }
+            }
             Happening::Screen(ScreenReport::Captured(captured)) => {
                 self.registration.say(FromAgent::Captured { captured });
                 if !captured {
@@ -499,6 +549,14 @@ impl Agent {
             tracing::debug!("the screen thread takes no commands");
         }
     }
+}
+
+/// The certificate an offer names (RFC 8122 §5).
+fn fingerprint(sdp: &str) -> Option<String> {
+    let line = sdp
+        .lines()
+        .find(|line| line.starts_with("a=fingerprint:"))?;
+    Some(line.trim_end().to_owned())
 }
 
 async fn opened(opening: &mut Option<Opening>) -> anyhow::Result<Socket> {
