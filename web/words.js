@@ -21,6 +21,7 @@ const TITLES = /** @type {Record<string, string>} */ ({
   ACCESS_DENIED: "Access refused",
   REGION_UNAVAILABLE: "No relay is available",
   NO_PATH: "No path to the desktop",
+  NO_PICTURE: "No picture came",
   DISPLAY_LOST: "The desktop lost its display",
   PROTOCOL_VERSION: "This page is out of date",
   BAD_MESSAGE: "The service did not understand this page",

@@ -32,6 +32,8 @@ function host() {
     connection: null,
     generation: "",
     deaf: false,
+    /** Takes part in everything, but shows nothing. */
+    dark: false,
     async answer(sdp) {
       const generation = /a=fingerprint:(\S+ \S+)/.exec(sdp)[1];
       if (this.generation !== generation) {
@@ -45,7 +47,8 @@ function host() {
     },
     fresh() {
       const connection = new RTCPeerConnection();
-      connection.addTrack(stream.getTracks()[0], stream);
+      if (this.dark) connection.addTransceiver("video", { direction: "sendonly", streams: [new MediaStream()] });
+      else connection.addTrack(stream.getTracks()[0], stream);
       connection.onicecandidate = ({ candidate }) => candidate && window.found({ candidate: candidate.candidate, mid: candidate.sdpMid });
       connection.ondatachannel = ({ channel }) => {
         channel.binaryType = "arraybuffer";
@@ -86,6 +89,7 @@ export async function agentHost(context, origin, found) {
       }, candidate),
     restart: () => page.evaluate(() => window.host.restart()),
     setDeaf: (deaf) => page.evaluate((value) => (window.host.deaf = value), deaf),
+    dark: (dark) => page.evaluate((value) => (window.host.dark = value), dark),
     say: (bytes) => page.evaluate((values) => window.host.channels.control.send(new Uint8Array(values)), bytes),
     /** Messages of one channel, without motion's sequence mattering to anybody. */
     async received(channel) {

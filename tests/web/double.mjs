@@ -50,6 +50,10 @@ export class Double {
   greet = (first) => [first.type === "open" ? { type: "granted", grant: this.grant() } : { type: "resumed" }];
   /** Changes of the grant a test wants. */
   grantChanges = {};
+  /** What runs in the page before its own scripts. @type {(() => void) | null} */
+  script = null;
+  /** Whether the agent host shows nothing from the start. */
+  dark = false;
   /** Whether sockets are taken at all. */
   serviceUp = true;
   /** Every message of the viewer, parsed. */
@@ -93,7 +97,9 @@ export class Double {
   async open(options = {}, fragment = "#key=secret") {
     this.context = await this.browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
     this.agent = await agentHost(this.context, this.origin, (candidate) => this.toViewer({ type: "candidate", candidate }));
+    if (this.dark) await this.agent.dark(true);
     this.page = await this.context.newPage();
+    if (this.script) await this.page.addInitScript(this.script);
     this.faults = [];
     this.page.on("pageerror", (error) => this.faults.push(String(error)));
     this.page.on("console", (line) => line.type() === "error" && this.faults.push(line.text()));

@@ -40,6 +40,48 @@ test("the picture is live without a further click and nothing breaks the policy"
   await framesGoOn();
 });
 
+test("a first frame that is shown before the path is called open is a picture all the same", async () => {
+  // A busy browser tells the two in either order; here it always tells the path last.
+  double.script = () => {
+    const state = Object.getOwnPropertyDescriptor(RTCPeerConnection.prototype, "connectionState");
+    const connections = [];
+    let shown = false;
+    Object.defineProperty(RTCPeerConnection.prototype, "connectionState", {
+      get() {
+        if (!connections.includes(this)) connections.push(this);
+        const real = state.get.call(this);
+        return real === "connected" && !shown ? "connecting" : real;
+      },
+    });
+    const tellLate = () => {
+      shown = true;
+      for (const connection of connections) connection.dispatchEvent(new Event("connectionstatechange"));
+    };
+    document.addEventListener("loadeddata", () => setTimeout(tellLate, 200), { capture: true });
+  };
+  await double.open();
+  await double.phase("live");
+  assert.equal(offers().length, 1);
+});
+
+test("an open path that brings no picture is made anew, and the picture comes", async () => {
+  double.dark = true;
+  await double.open();
+  await until("the path is open", async () => (await double.state()).title === "Waiting for the first picture");
+  await double.agent.dark(false);
+  await double.phase("live");
+  assert.equal(offers().length, 2);
+  assert.notEqual(fingerprint(offers()[0]), fingerprint(offers()[1]));
+});
+
+test("a desktop that never shows a picture ends in a reason and a next step", async () => {
+  double.dark = true;
+  await double.open();
+  const state = await double.phase("failed");
+  assert.equal(state.code, "NO_PICTURE");
+  assert.match(state.detail, /restart the desktop/);
+});
+
 test("the access key is gone from the address bar and survives a reload", async () => {
   const page = await double.open();
   await double.phase("live");
@@ -47,6 +89,13 @@ test("the access key is gone from the address bar and survives a reload", async 
   await page.reload();
   await double.phase("live");
   assert.equal(double.authorization, "Bearer secret");
+});
+
+test("a page that goes away says so, and the desktop need not wait for it", async () => {
+  const page = await double.open();
+  await double.phase("live");
+  await page.goto("about:blank");
+  await until("it said good-bye", () => double.heard.some(({ type }) => type === "close"));
 });
 
 test("without a key the page says what to do and asks nobody", async () => {

@@ -26,6 +26,7 @@ test("what is being tried is said while it is tried", () => {
   assert.equal(title(granted, "relay"), "Checking the relay in eu-west");
   assert.equal(title({ ...granted, slow: true }, "direct"), "Checking the direct path");
   assert.equal(title({ ...granted, media: "picture" }), "Waiting for the first picture");
+  assert.match(describe(facts({ ...granted, media: "picture", pictureTries: 1 })).detail, /anew/);
   assert.equal(title({ ...granted, agentOnline: false }), "Waiting for the desktop");
 });
 

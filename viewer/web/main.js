@@ -146,6 +146,14 @@ function leave() {
   render();
 }
 
+/** The tab closes or goes elsewhere: the desktop need not keep the session for it. */
+addEventListener("pagehide", () => session?.leave());
+addEventListener("pageshow", ({ persisted }) => {
+  if (!persisted || facts.over) return;
+  open();
+  render();
+});
+
 /** Another link to this desktop was opened in this tab. */
 function relaunch() {
   if (!location.hash) return;

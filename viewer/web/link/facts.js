@@ -16,6 +16,7 @@
  * @property {boolean} agentOnline
  * @property {Media} media
  * @property {boolean} slow the first path takes longer than a direct one usually does
+ * @property {number} pictureTries connections made anew because an open path brought no picture
  * @property {import("./launch.js").Mode} mode
  * @property {string} region
  * @property {import("./path.js").Path | null} path
@@ -32,6 +33,7 @@ export function firstFacts(/** @type {import("./launch.js").Mode} */ mode) {
     agentOnline: true,
     media: "none",
     slow: false,
+    pictureTries: 0,
     mode,
     region: "",
     path: null,

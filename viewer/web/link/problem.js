@@ -51,6 +51,13 @@ export const NO_KEY = {
 };
 
 /** @type {Problem} */
+export const NO_PICTURE = {
+  code: "NO_PICTURE",
+  cause: "The path to the desktop is open, but no picture came over it.",
+  next_step: "Connect again. If it stays so, restart the desktop.",
+};
+
+/** @type {Problem} */
 export const NO_WEBRTC = {
   code: "BROWSER_UNSUITED",
   cause: "This browser has WebRTC switched off or cannot decode H.264.",

@@ -6,7 +6,7 @@
 
 import { firstFacts } from "./facts.js";
 import { Peer } from "./peer.js";
-import { endsSession, isPassing, noPath, parseProblem } from "./problem.js";
+import { NO_PICTURE, endsSession, isPassing, noPath, parseProblem } from "./problem.js";
 import { selectedPath } from "./path.js";
 import { Pulse } from "./pulse.js";
 import { Recovery } from "./recovery.js";
@@ -18,6 +18,10 @@ import { fetchTicket } from "./ticket.js";
 const FIRST_PATH_MS = 15_000;
 /** After so long, the relay is being tried as well as the direct path, in milliseconds. */
 const SLOW_MS = 1_500;
+/** The first picture comes within this of an open path, or the connection is made anew. */
+const PICTURE_MS = 4_000;
+/** So many fresh connections without a picture, and the person is told. */
+const PICTURE_TRIES_MAX = 2;
 /** An agent host that is the same as before answers a ping within this, in milliseconds. */
 const ALIVE_MS = 1_500;
 /** A path of the wanted kind is found within this, or the connection is made anew. */
@@ -52,6 +56,9 @@ export class Session {
   /** @type {number[]} */
   #timers = [];
   #switchTimer = 0;
+  #pictureTimer = 0;
+  /** The connection whose first frame is on the screen. @type {Peer | null} */
+  #shown = null;
   #ended = false;
   /** @type {MediaStream | null} */
   #nextPicture = null;
@@ -99,10 +106,8 @@ export class Session {
 
   /** The first frame of a connection is on the screen. */
   pictureShown() {
-    if (this.facts.media !== "picture") return;
-    this.#stopTimers();
-    this.#recovery.end();
-    this.#set({ media: "live", problem: null });
+    this.#shown = this.peer;
+    this.#goLive();
   }
 
   async readPath() {
@@ -222,6 +227,28 @@ export class Session {
     return peer;
   }
 
+  /** A busy browser may show the first frame before it says that the path is open: either order. */
+  #goLive() {
+    if (this.facts.media !== "picture" || this.#shown !== this.peer) return;
+    this.#stopTimers();
+    this.#recovery.end();
+    this.#set({ media: "live", problem: null, pictureTries: 0 });
+  }
+
+  #awaitPicture() {
+    clearTimeout(this.#pictureTimer);
+    this.#pictureTimer = Number(setTimeout(() => this.#pictureMissing(), PICTURE_MS));
+  }
+
+  #pictureMissing() {
+    if (this.facts.media !== "picture" || this.#ended) return;
+    const pictureTries = this.facts.pictureTries + 1;
+    if (pictureTries > PICTURE_TRIES_MAX) return this.#end(NO_PICTURE);
+    this.#set({ pictureTries });
+    this.#rebuild();
+    this.#awaitPicture();
+  }
+
   #opened() {
     this.#pulse.start();
     this.#ports.opened();
@@ -258,7 +285,10 @@ export class Session {
       if (this.#nextPicture) this.#ports.picture(this.#nextPicture);
       this.#nextPicture = null;
       // A path that came back shows the next frame by itself; a new connection waits for its first.
-      this.#set({ media: media === "live" || media === "lost" ? "live" : "picture", problem: null });
+      const goesOn = media === "live" || media === "lost";
+      this.#set({ media: goesOn ? "live" : "picture", problem: null });
+      if (media !== "picture" && !goesOn) this.#awaitPicture();
+      this.#goLive();
     } else if (reach === "checking") {
       if (media === "asking" || media === "none") this.#set({ media: "checking" });
     } else if (media === "live" || media === "lost") {
@@ -341,6 +371,7 @@ export class Session {
 
   #stopTimers() {
     clearTimeout(this.#switchTimer);
+    clearTimeout(this.#pictureTimer);
     for (const timer of this.#timers.splice(0)) clearTimeout(timer);
   }
 

@@ -87,7 +87,10 @@ function connecting(/** @type {Facts} */ facts, /** @type {number} */ nowMs) {
 function steps(/** @type {Facts} */ facts) {
   if (!facts.granted) return ["Signing in", "Showing your access to the service."];
   if (!facts.agentOnline) return ["Waiting for the desktop", "Its agent host is not connected yet."];
-  if (facts.media === "picture") return ["Waiting for the first picture", "The path is open."];
+  if (facts.media === "picture") {
+    const again = "The path is open, but no picture came. Making the connection anew.";
+    return ["Waiting for the first picture", facts.pictureTries > 0 ? again : "The path is open."];
+  }
   if (facts.mode === "relay") {
     return [`Checking the relay${inRegion(facts.region)}`, "You asked for the TURN relay."];
   }
