@@ -13,7 +13,7 @@ import { chromium } from "../web/node_modules/playwright-core/index.mjs";
 
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const TARGET = process.env.CARGO_TARGET_DIR ?? `${ROOT}target`;
-const PROGRAMS = `${TARGET}/release`;
+export const PROGRAMS = `${TARGET}/release`;
 const SHOTS = `${ROOT}target/e2e`;
 /** A cold start measures the encoder; CI's machines are slow. */
 const UP_LIMIT_MS = 90_000;
@@ -88,6 +88,11 @@ export class House {
     const before = this.currentPids()[part];
     process.kill(before, "SIGKILL");
     await until(`${part} is started again`, () => ![before, undefined].includes(this.currentPids()[part]));
+  }
+
+  /** Sends a signal to a part. */
+  signal(part, name) {
+    process.kill(this.currentPids()[part], name);
   }
 
   /** A program on the desktop. */

@@ -5,6 +5,8 @@ pub mod args;
 mod connect;
 mod media;
 mod openh264;
+mod port;
 mod printing;
 mod service;
 mod socket;
+mod window;

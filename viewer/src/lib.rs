@@ -19,6 +19,10 @@ pub mod frame;
 pub mod image;
 pub mod stats;
 
+pub mod geometry;
+pub mod keys;
+pub mod scale;
+
 #[cfg(feature = "io")]
 #[expect(
     clippy::disallowed_methods,

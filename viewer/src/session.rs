@@ -282,6 +282,16 @@ impl Session {
         }
     }
 
+    /// The agent host ends the connection, and says why.
+    pub fn handle_host_closed(&mut self, problem: Problem, now: Instant) {
+        if problem.code == Code::ServiceRestarting {
+            // Another one takes its place.
+            let reason = problem.cause;
+            return self.handle_peer(PeerEvent::Failed { reason }, now);
+        }
+        self.close(problem);
+    }
+
     pub fn poll_timeout(&self) -> Option<Instant> {
         if matches!(self.state, State::Idle | State::Closed { .. }) {
             return None;

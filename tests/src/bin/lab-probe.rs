@@ -56,6 +56,13 @@ enum Command {
         #[arg(long, default_value_t = 300)]
         y: i16,
     },
+    /// Wait until a display shows a code, and print where: corner and scale.
+    Find {
+        #[arg(long)]
+        display: String,
+        #[arg(long)]
+        code: u16,
+    },
     /// Change the picture at random moments; how long until the viewer shows it.
     Latency(Run),
     /// Click in the viewer; how long until the program on the host hears it, and until the viewer shows it.
@@ -100,6 +107,7 @@ fn main() -> Result<()> {
             x,
             y,
         } => return draw(&display, code, x, y),
+        Command::Find { display, code } => find(&display, code)?,
         Command::Latency(run) => latency(&run)?,
         Command::Click(run) => click(&run)?,
         Command::Motion { run, hertz } => motion(&run, hertz)?,
@@ -119,6 +127,14 @@ fn draw(display: &str, code: u16, x: i16, y: i16) -> Result<()> {
     loop {
         canvas.wait_for_press()?;
     }
+}
+
+fn find(display: &str, code: u16) -> Result<Value> {
+    let mut screen = Screen::open(display)?;
+    screen.watch()?;
+    let place = search(&mut screen, code, &scales(), Instant::now() + FIND_LIMIT)?
+        .context("the display never showed the code")?;
+    Ok(json!({ "x": place.x, "y": place.y, "scale": place.scale }))
 }
 
 fn latency(run: &Run) -> Result<Value> {
@@ -238,9 +254,7 @@ fn watch_for_codes(
 fn find_pattern(screen: &mut Screen, show: impl Fn(u16) -> Result<()>) -> Result<Place> {
     const FIND_ME: u16 = 0xa5c3;
     show(FIND_ME)?;
-    let scales: Vec<f64> = std::iter::once(1.0)
-        .chain((32..=128).map(|step| f64::from(step) / 64.0))
-        .collect();
+    let scales = scales();
     let deadline = Instant::now() + FIND_LIMIT;
     screen.watch()?;
     let place = search(screen, FIND_ME, &scales, deadline)?
@@ -249,6 +263,12 @@ fn find_pattern(screen: &mut Screen, show: impl Fn(u16) -> Result<()>) -> Result
     thread::sleep(Duration::from_secs(2));
     search(screen, FIND_ME, &scales, deadline)?
         .with_context(|| format!("the pattern left {place:?}"))
+}
+
+/// One to one first, then half to twice the size.
+fn scales() -> Vec<f64> {
+    let others = (32..=128).map(|step| f64::from(step) / 64.0);
+    std::iter::once(1.0).chain(others).collect()
 }
 
 /// Looks at the whole display at each change until the code is there.

@@ -1,6 +1,7 @@
 //! Flags of `multiclaw-viewer`, its log, and its exit codes: 0 clean, 2 bad configuration, 1
 //! otherwise.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +13,8 @@ use protocol::id::InstanceId;
 use protocol::signal::PathMode;
 
 use super::connect::{self, Options};
+use super::port;
+use super::window::{self, Fit};
 
 /// Watches and uses a cloud desktop.
 #[derive(Parser)]
@@ -22,8 +25,14 @@ struct Args {
 }
 
 const EXAMPLES: &str = "Examples:
-  multiclaw-viewer connect --cloud https://cloud.example --instance desk --token-file key.txt --headless
-  multiclaw-viewer connect … --mode relay --headless --stats json --duration 10 --snapshot last.png";
+  multiclaw-viewer connect --cloud https://cloud.example --instance desk --token-file key.txt
+  multiclaw-viewer connect … --mode relay --headless --stats json --duration 10 --snapshot last.png
+
+In the window, Control+Alt+Shift and
+  F  full screen, and back
+  S  the desktop takes the window's size, and back
+  L  the pointer is held for programs that turn a view with it, and let go
+  Q  disconnect; programs on the desktop go on running";
 
 #[derive(Subcommand)]
 enum What {
@@ -50,9 +59,12 @@ struct Connect {
     /// Without a window: decode and print what was measured, once a second.
     #[arg(long)]
     headless: bool,
-    /// How to print it.
-    #[arg(long, value_enum, default_value = "text")]
-    stats: Stats,
+    /// Whether the desktop is scaled into the window or takes its size.
+    #[arg(long, value_enum, default_value = "scale", conflicts_with = "headless")]
+    fit: FitChoice,
+    /// How to print what was measured; given with a window, it is printed there too.
+    #[arg(long, value_enum)]
+    stats: Option<Stats>,
     /// Leave after so many seconds; it is a failure if no picture came.
     #[arg(long, value_name = "SECS")]
     duration: Option<f64>,
@@ -74,6 +86,12 @@ enum Mode {
 enum Stats {
     Text,
     Json,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum FitChoice {
+    Scale,
+    Match,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -101,9 +119,14 @@ pub fn main() -> ExitCode {
         }
         What::Connect(flags) => {
             log_to_stderr(flags.log_format);
+            let fit = match (flags.headless, flags.fit) {
+                (true, _) => None,
+                (false, FitChoice::Scale) => Some(Fit::Scale),
+                (false, FitChoice::Match) => Some(Fit::Match),
+            };
             match options(flags) {
                 Err(error) => told(&error, 2),
-                Ok(options) => match run(options) {
+                Ok(options) => match run(options, fit) {
                     Err(error) => told(&error, 1),
                     Ok(()) => ExitCode::SUCCESS,
                 },
@@ -118,7 +141,6 @@ fn told(error: &anyhow::Error, code: u8) -> ExitCode {
 }
 
 fn options(flags: Connect) -> anyhow::Result<Options> {
-    anyhow::ensure!(flags.headless, "there is no window yet: add --headless");
     let plain = flags.cloud.starts_with("http://") || flags.cloud.starts_with("https://");
     anyhow::ensure!(plain, "--cloud must start with http:// or https://");
     let file = &flags.token_file;
@@ -134,18 +156,42 @@ fn options(flags: Connect) -> anyhow::Result<Options> {
             Mode::Direct => PathMode::Direct,
             Mode::Relay => PathMode::Relay,
         },
-        json: flags.stats == Stats::Json,
+        json: flags.stats == Some(Stats::Json),
+        prints: flags.headless || flags.stats.is_some(),
         duration: duration.context("--duration is not a time")?,
         snapshot: flags.snapshot,
     })
 }
 
-fn run(options: Options) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// `fit` if there is to be a window.
+fn run(options: Options, fit: Option<Fit>) -> anyhow::Result<()> {
+    let Some(fit) = fit else {
+        return runtime()?.block_on(connect::run(options, None));
+    };
+    let events = window::event_loop()?;
+    let waker = window::waker(&events);
+    let (to_window, to_session) = port::ports(&waker);
+    let (runtime, name) = (runtime()?, options.instance.to_string());
+    let session = std::thread::Builder::new().name("session".into());
+    let session = session
+        .spawn(move || {
+            let ended = runtime.block_on(connect::run(options, Some(to_window)));
+            // Nobody to tell if the window went first.
+            let _ = waker.send_event(port::ToWindow::Over);
+            ended
+        })
+        .context("the system has no thread left")?;
+    let shown = window::run(events, to_session, &name, fit);
+    let ended = session.join();
+    shown?;
+    ended.map_err(|_| anyhow::anyhow!("the session's thread failed"))?
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("the runtime cannot be started")?;
-    runtime.block_on(connect::run(options))
+        .context("the runtime cannot be started")
 }
 
 fn log_to_stderr(format: LogFormat) {
@@ -153,7 +199,8 @@ fn log_to_stderr(format: LogFormat) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -1,22 +1,23 @@
 //! `multiclaw-viewer connect`: the loop that carries the session's commands out and its news in.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use peer::{CloseReason, Event, IceState, PathKind, RelayTransport};
 use protocol::Secret;
-use protocol::control::FromViewer;
+use protocol::control::{FromHost, FromViewer};
 use protocol::id::InstanceId;
 use protocol::problem::{Code, Problem};
 use protocol::signal::PathMode;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::media::{self, Books, FromPeer, SharedBooks, lock, unix_us};
+use super::port::{Shown, Status, ToWindow, WindowPort, Wish};
 use super::printing::{Host, Line};
 use super::service::Service;
 use super::socket::{self, FromSocket, News, Outgoing};
-use crate::image::Bgra;
 use crate::mode::Attempt;
 use crate::path::{Kind, Path, Transport};
 use crate::session::{Command, PeerCommand, PeerEvent, Session, State};
@@ -35,33 +36,56 @@ pub(super) struct Options {
     pub(super) json: bool,
     pub(super) duration: Option<Duration>,
     pub(super) snapshot: Option<PathBuf>,
+    /// Print a line a second.
+    pub(super) prints: bool,
 }
 
-/// Runs one session to its end.
+/// Runs one session to its end; with a window, another after it as often as the person wants.
 ///
 /// # Errors
 ///
 /// The problem that ended it, or that no picture came.
-pub(super) async fn run(options: Options) -> anyhow::Result<()> {
+pub(super) async fn run(options: Options, mut window: Option<WindowPort>) -> anyhow::Result<()> {
     let service = Service::new(
         &options.cloud,
         options.instance.clone(),
         options.key.clone(),
     )?;
-    let mut desk = Desk::new(options, service);
-    desk.session.handle_start(Instant::now());
-    let ended = desk.turn_until_the_end().await;
-    desk.session.handle_leave();
-    desk.carry_out();
-    // The farewell leaves the queue of the socket's task.
-    tokio::task::yield_now().await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    desk.write_snapshot()?;
-    ended.map_err(Into::into)
+    loop {
+        let mut desk = Desk::new(&options, service.clone(), window);
+        desk.session.handle_start(Instant::now());
+        let ended = desk.turn_until_the_end().await;
+        desk.session.handle_leave();
+        desk.carry_out();
+        // The farewell leaves the queue of the socket's task.
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        desk.write_snapshot()?;
+        window = desk.window.take();
+        let Err(problem) = ended else {
+            return Ok(());
+        };
+        let Some(port) = window.as_mut().filter(|_| options.duration.is_none()) else {
+            return Err(problem.into());
+        };
+        tracing::warn!(%problem);
+        port.set_peer(None);
+        port.tell_status(Status {
+            words: format!("{} {}", problem.cause, problem.next_step),
+            policy: None,
+            ended: true,
+        });
+        if port.wishes.recv().await != Some(Wish::Again) {
+            return Ok(());
+        }
+    }
 }
 
-struct Desk {
-    options: Options,
+struct Desk<'a> {
+    options: &'a Options,
+    window: Option<WindowPort>,
+    /// Where pictures go, if anybody looks.
+    shown: Option<Arc<Shown>>,
     service: Service,
     session: Session,
     books: SharedBooks,
@@ -81,20 +105,20 @@ struct Desk {
     tickets: Receiver<Result<Secret, Problem>>,
 }
 
-impl Desk {
-    fn new(options: Options, service: Service) -> Self {
+impl<'a> Desk<'a> {
+    fn new(options: &'a Options, service: Service, window: Option<WindowPort>) -> Self {
         let (to_socket_news, socket_news) = channel(NEWS_MAX);
         let (to_peer_news, peer_news) = channel(NEWS_MAX);
         let (to_tickets, tickets) = channel(1);
-        let books = Books {
-            picture: options.snapshot.is_some().then(Bgra::default),
-            ..Books::default()
-        };
+        let in_window = window.as_ref().map(|port| Arc::clone(&port.shown));
+        let kept = || options.snapshot.is_some().then(|| Arc::new(Shown::kept()));
         Self {
             session: Session::new(options.mode, rand::random()),
+            shown: in_window.or_else(kept),
             options,
+            window,
             service,
-            books: SharedBooks::new(books.into()),
+            books: SharedBooks::new(Books::default().into()),
             outgoing: None,
             sockets: 0,
             peer: None,
@@ -119,6 +143,7 @@ impl Desk {
         let mut stop = std::pin::pin!(stop_signal());
         loop {
             self.carry_out();
+            self.tell_window();
             if let State::Closed { problem } = self.session.state() {
                 return Err(problem.clone());
             }
@@ -131,6 +156,12 @@ impl Desk {
                     self.session.handle_ticket(ticket, Instant::now());
                 }
                 _ = tick.tick() => self.handle_tick(),
+                wish = wished(&mut self.window) => {
+                    // Connecting again is for a session that ended.
+                    if wish != Wish::Again {
+                        return Ok(());
+                    }
+                }
                 () = sleep_until(wake_at) => self.session.handle_timeout(Instant::now()),
                 () = &mut stop => return Ok(()),
             }
@@ -150,6 +181,18 @@ impl Desk {
                 "Give it more time, or look at the log with RUST_LOG=viewer=debug.",
             )),
         }
+    }
+
+    fn tell_window(&mut self) {
+        let Some(window) = &mut self.window else {
+            return;
+        };
+        let live = matches!(self.session.state(), State::Live { .. });
+        window.tell_status(Status {
+            words: self.session.state().words(),
+            policy: self.session.policy().filter(|_| live).cloned(),
+            ended: false,
+        });
     }
 
     fn carry_out(&mut self) {
@@ -241,7 +284,11 @@ impl Desk {
         })?;
         let sdp = handle.create_offer()?;
         let (books, news) = (self.books.clone(), self.to_peer_news.clone());
-        media::start((handle.clone(), events), books, self.peers, news)?;
+        let into = (books, self.shown.clone());
+        media::start((handle.clone(), events), into, self.peers, news)?;
+        if let Some(window) = &self.window {
+            window.set_peer(Some(handle.clone()));
+        }
         self.peer = Some(handle);
         self.session
             .handle_peer(PeerEvent::Offer { sdp }, Instant::now());
@@ -287,6 +334,7 @@ impl Desk {
                 return;
             }
             Event::ChannelOpen(peer::Channel::Control) => return self.ping(),
+            Event::Message { bytes, .. } => return self.handle_host(&bytes),
             Event::Closed(CloseReason::Local) => return,
             Event::Closed(reason) => PeerEvent::Failed {
                 reason: format!("the connection ended ({reason:?})"),
@@ -302,6 +350,31 @@ impl Desk {
         self.session.handle_peer(event, Instant::now());
     }
 
+    /// A message of the host that is neither picture nor measurement.
+    fn handle_host(&mut self, bytes: &[u8]) {
+        let message = match FromHost::decode(bytes) {
+            Ok(message) => message,
+            Err(error) => return tracing::debug!(%error, "a message of the host makes no sense"),
+        };
+        match message {
+            FromHost::Notice(json) => {
+                if let Ok(problem) = serde_json::from_str::<Problem>(&json) {
+                    tracing::warn!(%problem);
+                }
+            }
+            FromHost::Closed(json) => {
+                if let Ok(problem) = serde_json::from_str(&json) {
+                    self.session.handle_host_closed(problem, Instant::now());
+                }
+            }
+            message => {
+                if let Some(window) = &self.window {
+                    window.tell(ToWindow::Host(message));
+                }
+            }
+        }
+    }
+
     fn ping(&self) {
         let ping = FromViewer::Ping { sent_us: unix_us() };
         if let Some(peer) = &self.peer {
@@ -312,7 +385,9 @@ impl Desk {
 
     fn handle_tick(&mut self) {
         self.ping();
-        self.print();
+        if self.options.prints {
+            self.print();
+        }
     }
 
     fn print(&mut self) {
@@ -353,9 +428,10 @@ impl Desk {
         let Some(file) = &self.options.snapshot else {
             return Ok(());
         };
-        let Some(picture) = lock(&self.books).picture.take() else {
+        let Some(shown) = &self.shown else {
             return Ok(());
         };
+        let picture = shown.look();
         anyhow::ensure!(!picture.pixels.is_empty(), "there is no picture to write");
         let png = file.extension().is_some_and(|end| end == "png");
         let bytes = if png {
@@ -383,6 +459,14 @@ fn path_of(path: &peer::Path) -> Path {
         kind,
         transport,
         region,
+    }
+}
+
+async fn wished(window: &mut Option<WindowPort>) -> Wish {
+    match window {
+        // A window that is gone wants the session to be gone too.
+        Some(port) => port.wishes.recv().await.unwrap_or(Wish::Leave),
+        None => std::future::pending().await,
     }
 }
 

@@ -12,9 +12,9 @@ use protocol::control::{FromHost, HostStats};
 use tokio::sync::mpsc::Sender;
 
 use super::openh264::OpenH264;
+use super::port::Shown;
 use crate::clock::HostClock;
 use crate::decode::{Admission, DecodeQueue, Decoder};
-use crate::image::Bgra;
 use crate::stats::{Decoded, Meter};
 
 /// What the media thread leaves for others to read.
@@ -24,8 +24,6 @@ pub(super) struct Books {
     pub(super) clock: HostClock,
     pub(super) host: HostStats,
     pub(super) first_decoded_at: Option<Instant>,
-    /// The last picture, kept only if somebody wants one.
-    pub(super) picture: Option<Bgra>,
 }
 
 pub(super) type SharedBooks = Arc<Mutex<Books>>;
@@ -52,6 +50,8 @@ struct Media {
     queue: DecodeQueue,
     decoder: OpenH264,
     books: SharedBooks,
+    /// Where pictures go, if anybody looks.
+    shown: Option<Arc<Shown>>,
 }
 
 /// Starts the thread of one peer; it ends with the peer's events.
@@ -61,7 +61,7 @@ struct Media {
 /// No decoder, or no thread.
 pub(super) fn start(
     (handle, mut events): (peer::io::Handle, peer::io::Events),
-    books: SharedBooks,
+    (books, shown): (SharedBooks, Option<Arc<Shown>>),
     peer: u64,
     to_loop: Sender<FromPeer>,
 ) -> anyhow::Result<()> {
@@ -70,6 +70,7 @@ pub(super) fn start(
         queue: DecodeQueue::default(),
         decoder: OpenH264::new()?,
         books,
+        shown,
     };
     let run = move || {
         while let Some(event) = events.blocking_recv() {
@@ -135,7 +136,7 @@ impl Media {
     fn decode(&mut self, frame: &VideoFrame) {
         let started = Instant::now();
         let books = &self.books;
-        let newest = self.queue.is_empty();
+        let shown = self.shown.as_ref().filter(|_| self.queue.is_empty());
         let result = self.decoder.decode(&frame.data, &mut |picture| {
             let decode = started.elapsed();
             let mut books = lock(books);
@@ -152,8 +153,9 @@ impl Media {
                 decode,
                 capture_to_decoded: elapsed,
             });
-            if newest && let Some(kept) = &mut books.picture {
-                let _ = kept.show(picture);
+            drop(books);
+            if let Some(shown) = shown {
+                shown.show(picture);
             }
         });
         if let Err(error) = result {
