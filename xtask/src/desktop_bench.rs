@@ -1,6 +1,8 @@
 //! `cargo xtask bench desktop`: the latency laboratory's stage. A desktop of its own through `up`, a
 //! Chromium that really paints on a second display, and the probe that watches both with one clock.
 
+mod native;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -61,6 +63,9 @@ fn measure(options: &Options, folder: &Path, crew: &mut Crew) -> Result<Value> {
         .as_str()
         .context("up names its display")?
         .to_owned();
+    eprintln!("the native viewer");
+    let native = native::measure(options, folder, &up)?;
+    eprintln!("Chromium");
     let viewer = desktop::free_display()?;
     crew.start(x_server(&viewer, options)?)?;
     crew.start(chromium(&viewer, folder, options))?;
@@ -103,6 +108,7 @@ fn measure(options: &Options, folder: &Path, crew: &mut Crew) -> Result<Value> {
         "agent_cpu_scrolling_percent": scrolling,
         "agent_rss_mb": resident_mb(agent_host)?,
         "motion": motion,
+        "native": native,
     }))
 }
 
@@ -286,6 +292,18 @@ fn report(options: &Options, figures: &Value) {
         "page opened to first frame, warm, ms",
         &figures["first_frame_ms"],
     );
+    row(
+        "picture change to pixel, native window, ms",
+        &figures["native"]["propagation_ms"],
+    );
+    row(
+        "click to pixel, native window, ms",
+        &figures["native"]["click_to_pixel_ms"],
+    );
+    println!(
+        "{:<42} p50 {:>8}",
+        "connected to first picture, native, ms", figures["native"]["first_picture_ms"]["p50"]
+    );
     println!(
         "{:<42} {}",
         "agent host, still screen, % of a core", figures["agent_cpu_still_percent"]
@@ -297,6 +315,10 @@ fn report(options: &Options, figures: &Value) {
     println!(
         "{:<42} {}",
         "frames a second at full motion (60 drawn)", figures["motion"]["frames_per_second"]
+    );
+    println!(
+        "{:<42} {}",
+        "the same in the native window", figures["native"]["motion"]["frames_per_second"]
     );
     if options.json {
         println!("{figures}");
