@@ -30,6 +30,18 @@ const TITLES = /** @type {Record<string, string>} */ ({
   SERVICE_RESTARTING: "The service is restarting",
   SERVICE_UNREACHABLE: "The service is out of reach",
   BROWSER_UNSUITED: "This browser cannot show the desktop",
+  SIGN_IN_FAILED: "Sign-in failed",
+  SIGN_IN_REQUIRED: "Please sign in",
+  EMAIL_UNCONFIRMED: "Confirm your address first",
+  ACCOUNT_LOCKED: "Locked for a while",
+  LINK_INVALID: "This link no longer works",
+  PASSWORD_UNSUITABLE: "Choose another password",
+  NOT_PERMITTED: "Your role does not allow this",
+  CROSS_SITE: "Not from this page",
+  WORKSPACE_UNKNOWN: "No workspace at this address",
+  LAST_OWNER: "The last owner stays",
+  NAME_TAKEN: "The name is taken",
+  SERVICE_BUSY: "The service is busy",
   INTERNAL: "The service failed",
 });
 

@@ -29,6 +29,8 @@ pub struct Config {
     pub regions: Vec<RegionConfig>,
     #[serde(default)]
     pub session: SessionConfig,
+    #[serde(default)]
+    pub identity: IdentityConfig,
 }
 
 /// How nodes talk to each other.
@@ -53,6 +55,17 @@ pub struct RegionConfig {
 pub struct RelayConfig {
     pub urls: Vec<String>,
     pub shared_secrets: Vec<Secret>,
+}
+
+/// How people sign in.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdentityConfig {
+    /// `multiclaw.io` makes `acme.multiclaw.io` the workspace `acme`. Without it there is one
+    /// workspace, at `public_url`.
+    pub host_suffix: Option<String>,
+    /// Where mails are written; default `mail` in the state folder.
+    pub mail_folder: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -124,6 +137,12 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Where mails are written.
+    pub fn mail_folder(&self) -> PathBuf {
+        let folder = self.identity.mail_folder.clone();
+        folder.unwrap_or_else(|| self.state.join("mail"))
     }
 
     pub fn terms(&self) -> Terms {

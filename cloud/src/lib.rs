@@ -7,6 +7,7 @@
 pub mod access;
 pub mod assets;
 pub mod config;
+pub mod identity;
 
 #[cfg(feature = "io")]
 #[expect(

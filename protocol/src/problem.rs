@@ -47,6 +47,30 @@ pub enum Code {
     ServiceRestarting,
     /// The service did not answer: it is down, or the network does not let it through.
     ServiceUnreachable,
+    /// Email and password do not belong together.
+    SignInFailed,
+    /// Nobody is signed in, or the sign-in has ended.
+    SignInRequired,
+    /// The password is right, the address is not confirmed yet.
+    EmailUnconfirmed,
+    /// Too many failed sign-ins from here; the lock ends by itself.
+    AccountLocked,
+    /// The link of a mail was used, has expired or was never sent.
+    LinkInvalid,
+    /// The password is too short, too long or too common.
+    PasswordUnsuitable,
+    /// The member's role does not allow this.
+    NotPermitted,
+    /// The request did not come from our own page.
+    CrossSite,
+    /// The host name means no workspace.
+    WorkspaceUnknown,
+    /// A workspace has at least one owner.
+    LastOwner,
+    /// The name is in use, or was by something deleted.
+    NameTaken,
+    /// The service has more to do than it can; nothing was changed.
+    ServiceBusy,
     /// The service failed; its log says why.
     Internal,
 }
@@ -74,6 +98,18 @@ impl Code {
             Self::TooMany => "TOO_MANY",
             Self::ServiceRestarting => "SERVICE_RESTARTING",
             Self::ServiceUnreachable => "SERVICE_UNREACHABLE",
+            Self::SignInFailed => "SIGN_IN_FAILED",
+            Self::SignInRequired => "SIGN_IN_REQUIRED",
+            Self::EmailUnconfirmed => "EMAIL_UNCONFIRMED",
+            Self::AccountLocked => "ACCOUNT_LOCKED",
+            Self::LinkInvalid => "LINK_INVALID",
+            Self::PasswordUnsuitable => "PASSWORD_UNSUITABLE",
+            Self::NotPermitted => "NOT_PERMITTED",
+            Self::CrossSite => "CROSS_SITE",
+            Self::WorkspaceUnknown => "WORKSPACE_UNKNOWN",
+            Self::LastOwner => "LAST_OWNER",
+            Self::NameTaken => "NAME_TAKEN",
+            Self::ServiceBusy => "SERVICE_BUSY",
             Self::Internal => "INTERNAL",
         }
     }
@@ -92,6 +128,14 @@ impl Code {
             Self::BadMessage => 400,
             Self::MessageTooLarge => 413,
             Self::TooMany => 429,
+            Self::SignInFailed | Self::SignInRequired => 401,
+            Self::EmailUnconfirmed | Self::NotPermitted | Self::CrossSite => 403,
+            Self::AccountLocked => 429,
+            Self::LinkInvalid => 410,
+            Self::PasswordUnsuitable => 422,
+            Self::WorkspaceUnknown => 404,
+            Self::LastOwner | Self::NameTaken => 409,
+            Self::ServiceBusy => 503,
             Self::Internal => 500,
         }
     }

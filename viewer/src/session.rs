@@ -739,6 +739,7 @@ fn may_pass(code: Code) -> bool {
         | Code::Internal
         | Code::TooMany
         | Code::TicketUsed
+        | Code::ServiceBusy
         | Code::TicketExpired => true,
         Code::InstanceNotOnline
         | Code::InstanceUnknown
@@ -754,6 +755,18 @@ fn may_pass(code: Code) -> bool {
         | Code::ProtocolVersion
         | Code::BadMessage
         | Code::MessageTooLarge => false,
+        // What only people meet who sign in: a session never does.
+        Code::SignInFailed
+        | Code::SignInRequired
+        | Code::EmailUnconfirmed
+        | Code::AccountLocked
+        | Code::LinkInvalid
+        | Code::PasswordUnsuitable
+        | Code::NotPermitted
+        | Code::CrossSite
+        | Code::WorkspaceUnknown
+        | Code::LastOwner
+        | Code::NameTaken => false,
     }
 }
 

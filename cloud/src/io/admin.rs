@@ -8,16 +8,20 @@ use signalling::InstanceRecord;
 use signalling::instances::hash;
 use signalling::io::unix_now;
 
-use super::args::{AccessCommand, Command, InstanceCommand, RoleName};
+use super::args::{
+    AccessCommand, Command, InstanceCommand, MemberCommand, MemberRoleName, RoleName,
+};
 use super::store::Store;
 use crate::access::{AccessKey, AccessRecord, secret_from};
 use crate::config::Config;
+use crate::identity::{Email, MemberRole, WorkspaceId, password};
 
 pub(super) async fn execute(command: &Command, config: &Config) -> Result<()> {
     let store = Store::open(&config.database).await?;
     let answer = match command {
         Command::Instance(command) => instance(command, config, &store).await?,
         Command::Access(command) => access(command, config, &store).await?,
+        Command::Member(command) => member(command, &store).await?,
         Command::Completions { .. } => return Ok(()),
     };
     println!("{answer}");
@@ -116,6 +120,45 @@ async fn access(
             Ok(json!({ "id": id, "revoked": true }))
         }
     }
+}
+
+/// The first person of a workspace has nobody to invite them.
+async fn member(command: &MemberCommand, store: &Store) -> Result<serde_json::Value> {
+    let MemberCommand::Create {
+        email,
+        workspace,
+        role,
+    } = command;
+    let email = Email::parse(email).context("this is no email address; check --email")?;
+    let workspace = WorkspaceId::parse(workspace)
+        .context("a workspace is letters, digits and hyphens; check --workspace")?;
+    let role = match role {
+        MemberRoleName::Owner => MemberRole::Owner,
+        MemberRoleName::Admin => MemberRole::Admin,
+        MemberRoleName::Member => MemberRole::Member,
+    };
+    let secret = secret_from(rand::random());
+    let stored = password::hash(&secret, rand::random()).context("the password was not hashed")?;
+    let account = store.ensure_account(&email, None, unix_now()).await?;
+    store.set_password(&account.id, &stored).await?;
+    store.confirm_account(&account.id, unix_now()).await?;
+    store.end_sign_ins(&account.id, None, unix_now()).await?;
+    store
+        .add_member(&workspace, &account.id, role, unix_now())
+        .await?;
+    if !store.set_role(&workspace, &account.id, role).await? {
+        bail!("the workspace would be without an owner; make another member an owner first");
+    }
+    store
+        .audit(
+            &workspace,
+            "command line",
+            "made a member",
+            email.as_str(),
+            unix_now(),
+        )
+        .await?;
+    Ok(json!({ "email": email, "workspace": workspace.as_str(), "password": secret }))
 }
 
 impl RoleName {

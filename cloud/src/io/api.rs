@@ -2,23 +2,26 @@
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use protocol::id::{InstanceId, SessionId};
 use protocol::problem::Problem;
+use protocol::signal::Role;
 use protocol::token::TICKET_TTL;
 use serde_json::json;
 use signalling::io::{Service, problem_response, unix_now};
 use signalling::{Granter, Presence};
 use uuid::Uuid;
 
+use super::identity::Identity;
 use super::problems;
 use super::store::Store;
-use crate::access::{AccessKey, AccessRecord};
+use crate::access::AccessKey;
 
 /// No request here has a body worth the name, in bytes.
 const BODY_LEN_MAX: usize = 64 * 1024;
@@ -28,10 +31,12 @@ pub(super) struct Api {
     pub(super) store: Store,
     pub(super) granter: Arc<Granter>,
     pub(super) signalling: Service,
+    pub(super) identity: Identity,
 }
 
 pub(super) fn routes(api: Api) -> Router {
     Router::new()
+        .route("/api/v1/instances", get(instances))
         .route("/api/v1/instances/{id}", get(instance))
         .route("/api/v1/instances/{id}/tickets", post(ticket))
         .route("/healthz", get(health))
@@ -39,9 +44,10 @@ pub(super) fn routes(api: Api) -> Router {
         .with_state(api)
 }
 
-/// A connect ticket for the instance that the access key opens.
-async fn ticket(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let ticket = match api.admit(&id, &headers).await {
+/// A connect ticket for the instance that the access key, or the member's sign-in, opens.
+async fn ticket(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Response {
+    let parts = request.into_parts().0;
+    let ticket = match api.admit(&id, &parts).await {
         Ok(access) => api.granter.ticket(
             SessionId::from_uuid(Uuid::new_v4()),
             access.instance,
@@ -62,8 +68,9 @@ async fn ticket(State(api): State<Api>, Path(id): Path<String>, headers: HeaderM
 }
 
 /// The instance's state, for whoever may use it.
-async fn instance(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let access = match api.admit(&id, &headers).await {
+async fn instance(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Response {
+    let parts = request.into_parts().0;
+    let access = match api.admit(&id, &parts).await {
         Ok(access) => access,
         Err(problem) => return problem_response(&problem),
     };
@@ -71,11 +78,7 @@ async fn instance(State(api): State<Api>, Path(id): Path<String>, headers: Heade
         Ok(record) => record.map(|record| record.region),
         Err(error) => return problem_response(&failed(&error)),
     };
-    let state = match api.signalling.presence(access.instance.clone()).await {
-        Presence::Absent => "Stopped",
-        Presence::Starting => "Starting",
-        Presence::Online => "Online",
-    };
+    let state = api.state_of(&access.instance).await;
     Json(json!({
         "instance": access.instance,
         "state": state,
@@ -83,6 +86,27 @@ async fn instance(State(api): State<Api>, Path(id): Path<String>, headers: Heade
         "role": access.role,
     }))
     .into_response()
+}
+
+/// The desktops of the caller's workspace.
+async fn instances(State(api): State<Api>, request: Request) -> Response {
+    let parts = request.into_parts().0;
+    let caller = match api.identity.caller(&parts).await {
+        Ok(Some(caller)) => caller,
+        Ok(None) => return problem_response(&problems::sign_in_required()),
+        Err(problem) => return problem_response(&problem),
+    };
+    let workspace = &caller.sign_in.workspace;
+    let records = match api.store.list_instances_of(workspace).await {
+        Ok(records) => records,
+        Err(error) => return problem_response(&failed(&error)),
+    };
+    let mut rows = Vec::with_capacity(records.len());
+    for record in records {
+        let state = api.state_of(&record.instance).await;
+        rows.push(json!({ "id": record.instance, "region": record.region, "state": state }));
+    }
+    Json(rows).into_response()
 }
 
 async fn health(State(api): State<Api>) -> Response {
@@ -93,9 +117,36 @@ async fn health(State(api): State<Api>) -> Response {
 }
 
 impl Api {
+    async fn state_of(&self, instance: &InstanceId) -> &'static str {
+        match self.signalling.presence(instance.clone()).await {
+            Presence::Absent => "Stopped",
+            Presence::Starting => "Starting",
+            Presence::Online => "Online",
+        }
+    }
+
     /// Who calls and what it opens. First the key is judged, then the name: so neither a wrong key
     /// nor a right one tells whether another instance exists.
-    async fn admit(&self, id: &str, headers: &HeaderMap) -> Result<AccessRecord, Problem> {
+    async fn admit(&self, id: &str, parts: &Parts) -> Result<Admitted, Problem> {
+        if parts.headers.contains_key(AUTHORIZATION) {
+            return self.admit_key(id, &parts.headers).await;
+        }
+        let caller = self.identity.caller(parts).await?;
+        let caller = caller.ok_or_else(problems::key_refused)?.sign_in;
+        let own = self.store.list_instances_of(&caller.workspace).await;
+        let found = own.map_err(|error| failed(&error))?;
+        let found = found
+            .into_iter()
+            .find(|record| record.instance.as_str() == id)
+            .ok_or_else(problems::instance_unknown)?;
+        Ok(Admitted {
+            instance: found.instance,
+            role: Role::Control,
+            id: format!("member:{}", caller.account),
+        })
+    }
+
+    async fn admit_key(&self, id: &str, headers: &HeaderMap) -> Result<Admitted, Problem> {
         let key = bearer(headers)
             .and_then(AccessKey::parse)
             .ok_or_else(problems::key_refused)?;
@@ -108,11 +159,22 @@ impl Api {
             .ok_or_else(problems::key_refused)?;
         let named = InstanceId::new(id).map_err(|_| problems::instance_unknown())?;
         if access.instance == named {
-            Ok(access)
+            Ok(Admitted {
+                instance: access.instance,
+                role: access.role,
+                id: access.id,
+            })
         } else {
             Err(problems::instance_unknown())
         }
     }
+}
+
+/// What the caller opens, as what, and the name that revokes it.
+struct Admitted {
+    instance: InstanceId,
+    role: Role,
+    id: String,
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

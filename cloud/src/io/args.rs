@@ -83,6 +83,9 @@ pub(super) enum Command {
     /// Create, list and revoke access keys.
     #[command(subcommand)]
     Access(AccessCommand),
+    /// Add people to the workspace.
+    #[command(subcommand)]
+    Member(MemberCommand),
     /// Print shell completions.
     Completions { shell: Shell },
 }
@@ -102,6 +105,26 @@ pub(super) enum InstanceCommand {
         #[arg(long)]
         id: InstanceId,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MemberCommand {
+    /// Makes a confirmed member, or gives one a new password and role; prints the password, once.
+    Create {
+        #[arg(long)]
+        email: String,
+        #[arg(long, default_value = "home")]
+        workspace: String,
+        #[arg(long, default_value = "owner")]
+        role: MemberRoleName,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum MemberRoleName {
+    Owner,
+    Admin,
+    Member,
 }
 
 #[derive(Debug, Subcommand)]

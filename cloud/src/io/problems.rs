@@ -1,6 +1,10 @@
 //! The refusals of the HTTP API.
 
+use std::time::Duration;
+
 use protocol::problem::{Code, Problem};
+
+use crate::identity::password::Unsuitable;
 
 pub(super) fn key_refused() -> Problem {
     Problem::new(
@@ -32,5 +36,119 @@ pub(super) fn internal() -> Problem {
         Code::Internal,
         "The service could not use its database.",
         "Try again; the service's log says why it failed.",
+    )
+}
+
+pub(super) fn workspace_unknown() -> Problem {
+    Problem::new(
+        Code::WorkspaceUnknown,
+        "There is no workspace at this address for you.",
+        "Copy the address from your invitation mail.",
+    )
+}
+
+pub(super) fn cross_site() -> Problem {
+    Problem::new(
+        Code::CrossSite,
+        "The request did not come from this workspace's own page.",
+        "Open the workspace's page and try again there.",
+    )
+}
+
+pub(super) fn sign_in_required() -> Problem {
+    Problem::new(
+        Code::SignInRequired,
+        "You are not signed in, or your sign-in has ended.",
+        "Sign in.",
+    )
+}
+
+/// The same for a wrong password, an unknown address and somebody who is no member.
+pub(super) fn sign_in_failed() -> Problem {
+    Problem::new(
+        Code::SignInFailed,
+        "Email and password do not belong together in this workspace.",
+        "Check both, or reset your password.",
+    )
+}
+
+pub(super) fn email_unconfirmed() -> Problem {
+    Problem::new(
+        Code::EmailUnconfirmed,
+        "Your email address is not confirmed yet.",
+        "Open the link in the mail we sent, or have it sent again.",
+    )
+}
+
+pub(super) fn email_unsound() -> Problem {
+    Problem::new(
+        Code::BadMessage,
+        "This is no email address.",
+        "Check how it is written.",
+    )
+}
+
+pub(super) fn account_locked(wait: Duration) -> Problem {
+    let secs = wait.as_secs().saturating_add(1);
+    Problem::new(
+        Code::AccountLocked,
+        "Too many attempts to sign in failed from your network.",
+        format!("Try again in {secs} s, or ask an admin of your workspace to unlock you."),
+    )
+}
+
+pub(super) fn link_invalid() -> Problem {
+    Problem::new(
+        Code::LinkInvalid,
+        "This link was used before, has expired, or was replaced by a newer one.",
+        "Use the newest mail, or ask for another.",
+    )
+}
+
+pub(super) fn password_unsuitable(why: Unsuitable) -> Problem {
+    Problem::new(
+        Code::PasswordUnsuitable,
+        why.to_string(),
+        "Choose another, for example four words that do not belong together.",
+    )
+}
+
+pub(super) fn password_needed() -> Problem {
+    Problem::new(
+        Code::PasswordUnsuitable,
+        "A new account needs a password.",
+        "Choose one.",
+    )
+}
+
+pub(super) fn not_permitted() -> Problem {
+    Problem::new(
+        Code::NotPermitted,
+        "Your role in this workspace does not allow this.",
+        "Ask an owner of the workspace.",
+    )
+}
+
+pub(super) fn last_owner() -> Problem {
+    Problem::new(
+        Code::LastOwner,
+        "The workspace would be without an owner.",
+        "Make another member an owner first.",
+    )
+}
+
+pub(super) fn too_many() -> Problem {
+    Problem::new(
+        Code::TooMany,
+        "Your network asked too often.",
+        "Wait a minute and try again.",
+    )
+}
+
+pub(super) fn busy() -> Problem {
+    Problem::new(
+        Code::ServiceBusy,
+        "More people sign in right now than the service can handle.",
+        "Try again in a few seconds.",
     )
 }

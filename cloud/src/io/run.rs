@@ -17,11 +17,13 @@ use tokio::sync::{mpsc, oneshot};
 use tracing_subscriber::EnvFilter;
 
 use super::args::LogFormat;
+use super::identity::Identity;
 use super::pages::Transport;
 use super::state::StateFolder;
 use super::store::{self, Store};
 use super::{api, pages, problems};
 use crate::config::Config;
+use crate::identity::Hosts;
 
 /// Requests under way get so long to finish when the service stops.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
@@ -58,10 +60,12 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
         .public_url
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
+    let hosts = Hosts::new(&url, config.identity.host_suffix.as_deref());
     let api = api::Api {
         store: store.clone(),
         granter,
         signalling: signalling.clone(),
+        identity: Identity::new(store.clone(), hosts, &config.mail_folder())?,
     };
     let router = router(api, &url);
     let reconciling = tokio::spawn(reconcile(store, signalling.clone()));
@@ -70,6 +74,7 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
         // Small messages must not wait for each other; a socket that refuses this still works.
         let _ = stream.set_nodelay(true);
     });
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, router).with_graceful_shutdown(async {
         let _ = stopped.await;
     });
@@ -99,7 +104,9 @@ pub(super) fn router(api: api::Api, url: &str) -> Router {
         Transport::Http
     };
     let signalling = signalling::io::routes(api.signalling.clone(), Origins::new([url]));
+    let identity = api.identity.clone().routes();
     api::routes(api)
+        .merge(identity)
         .merge(signalling)
         .merge(pages::routes())
         .fallback(async || problem_response(&problems::not_found()))

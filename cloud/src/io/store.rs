@@ -24,13 +24,18 @@ use tokio::sync::mpsc;
 use crate::access::AccessRecord;
 
 /// In order; the position of a migration, counted from 1, is its version.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_sessions.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_sessions.sql"),
+    include_str!("../../migrations/0020_identity.sql"),
+];
 /// Connections to the file: one writes at a time, readers do not wait for it.
 const CONNECTIONS_MAX: u32 = 4;
 /// How long another program may hold the write lock before we give up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Revocations are looked at for so long after they happened; sessions end within seconds.
 const REVOKED_WITHIN: Duration = Duration::from_secs(3600);
+
+pub(crate) mod identity;
 
 /// The database; cheap to clone.
 #[derive(Clone, Debug)]
@@ -263,7 +268,7 @@ impl Store {
         Ok(())
     }
 
-    /// The instances that exist, and the access keys revoked lately.
+    /// The instances that exist, and the access keys and members whose access ended lately.
     ///
     /// # Errors
     ///
@@ -278,13 +283,16 @@ impl Store {
             .iter()
             .map(|row| Ok(InstanceId::new(&text(row, "id")?)?))
             .collect::<Result<_>>()?;
-        let revoked = sqlx::query("SELECT id FROM access WHERE revoked_unix >= $1")
-            .bind(seconds(unix_now.saturating_sub(REVOKED_WITHIN))?)
-            .fetch_all(&self.0)
-            .await?
-            .iter()
-            .map(|row| text(row, "id"))
-            .collect::<Result<_>>()?;
+        let revoked = sqlx::query(
+            "SELECT id FROM access WHERE revoked_unix >= $1 \
+             UNION SELECT 'member:' || account AS id FROM member WHERE removed_unix >= $1",
+        )
+        .bind(seconds(unix_now.saturating_sub(REVOKED_WITHIN))?)
+        .fetch_all(&self.0)
+        .await?
+        .iter()
+        .map(|row| text(row, "id"))
+        .collect::<Result<_>>()?;
         Ok((instances, revoked))
     }
 

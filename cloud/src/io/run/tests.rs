@@ -89,10 +89,11 @@ async fn the_page_is_the_same_for_every_instance_and_may_do_only_what_ours_does(
 #[tokio::test]
 async fn every_file_the_page_names_is_served() {
     let server = Server::start().await;
-    let page = server.request("GET", "/connect/desk", "").await;
+    let mut page = server.request("GET", "/connect/desk", "").await;
+    page += &server.request("GET", "/sign-in", "").await;
     let mut checked = 0;
     for attribute in ["href=\"", "src=\""] {
-        for rest in body(&page).split(attribute).skip(1) {
+        for rest in page.split(attribute).skip(1) {
             let path = rest.split('"').next().unwrap();
             if path.starts_with('/') {
                 let answer = server.request("GET", path, "").await;
@@ -108,7 +109,7 @@ async fn every_file_the_page_names_is_served() {
 async fn what_is_not_there_is_a_problem_with_a_next_step() {
     let server = Server::start().await;
     for path in [
-        "/",
+        "/nothing",
         "/connect/UPPER",
         "/connect/",
         "/viewer/../../etc/passwd",
@@ -130,8 +131,11 @@ async fn a_taken_port_is_named_with_the_next_step() {
     );
 }
 
+mod identity;
+
 struct Server {
     address: SocketAddr,
+    store: Store,
     /// Opens "desk"; "other" exists too.
     key: String,
     folder: PathBuf,
@@ -160,15 +164,19 @@ impl Server {
         let signalling = start_signalling(granter.clone(), &store).await.unwrap();
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
+        let url = format!("http://{address}");
+        let hosts = Hosts::new(&url, None);
         let api = api::Api {
-            store,
+            identity: Identity::new(store.clone(), hosts, &folder.join("mail")).unwrap(),
+            store: store.clone(),
             granter,
             signalling,
         };
-        let router = router(api, &format!("http://{address}"));
+        let router = router(api, &url).into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(axum::serve(listener, router).into_future());
         Self {
             address,
+            store,
             key: key.to_text().expose().to_owned(),
             folder,
         }

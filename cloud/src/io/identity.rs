@@ -1,0 +1,327 @@
+//! Identity over HTTP: who calls, from which workspace, and whether the request is our own page's.
+//!
+//! The rules are `crate::identity`; here are the database, the clock, the hashing pool and the mail.
+
+mod auth;
+mod hashing;
+mod links;
+mod mail;
+mod members;
+mod sign_ins;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use anyhow::Result;
+use axum::Router;
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::header::{COOKIE, HOST, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method};
+use axum::response::{IntoResponse, Response};
+use protocol::Secret;
+use protocol::problem::Problem;
+use signalling::io::{problem_response, unix_now};
+
+use super::problems;
+use super::store::Store;
+use crate::identity::lockout::{Lockout, Place, Prefix};
+use crate::identity::rate::Rates;
+use crate::identity::sign_in::{SignIn, Verdict, hash_of};
+use crate::identity::sign_in_cache::SignInCache;
+use crate::identity::{Hosts, WorkspaceId, guard};
+use hashing::Hashing;
+use mail::Outbox;
+
+/// How exact the time of last use is, in seconds: so seldom a busy sign-in writes.
+const TOUCH_EVERY_SECS: u64 = 60;
+
+/// Everything about people; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Identity(Arc<Tools>);
+
+struct Tools {
+    store: Store,
+    hosts: Hosts,
+    hashing: Hashing,
+    outbox: Outbox,
+    lockout: Mutex<Lockout>,
+    rates: Mutex<Rates>,
+    cache: Mutex<SignInCache>,
+}
+
+impl Identity {
+    pub(super) fn new(store: Store, hosts: Hosts, mail: &Path) -> Result<Self> {
+        Ok(Self(Arc::new(Tools {
+            store,
+            hosts,
+            hashing: Hashing::new(),
+            outbox: Outbox::open(mail)?,
+            lockout: Mutex::default(),
+            rates: Mutex::default(),
+            cache: Mutex::default(),
+        })))
+    }
+
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .merge(auth::routes())
+            .merge(links::routes())
+            .merge(members::routes())
+            .merge(sign_ins::routes())
+            .with_state(self)
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn lockout(&self) -> MutexGuard<'_, Lockout> {
+        locked(&self.0.lockout)
+    }
+
+    /// Makes what changed about an account hold at once.
+    fn forget(&self, account: &str) {
+        locked(&self.0.cache).forget(account);
+    }
+
+    fn https(&self) -> bool {
+        self.0.hosts.is_https()
+    }
+
+    /// Who shows this cookie at this host; `None` for nobody.
+    pub(super) async fn caller(&self, parts: &Parts) -> Result<Option<Caller>, Problem> {
+        let Some(visit) = self.visit(parts)? else {
+            return Ok(None);
+        };
+        let Some(handle) = self.handle(&parts.headers) else {
+            return Ok(None);
+        };
+        let sign_in = self.check(&handle, &visit.workspace).await?;
+        Ok(sign_in.map(|sign_in| Caller { sign_in, handle }))
+    }
+
+    /// The workspace asked, if the host means one; a request that changes something must be ours.
+    fn visit(&self, parts: &Parts) -> Result<Option<Visit>, Problem> {
+        let host = header(&parts.headers, HOST).unwrap_or_default();
+        let Some(workspace) = self.0.hosts.workspace_at(host) else {
+            return Ok(None);
+        };
+        let own = self.0.hosts.origin_of(&workspace);
+        let origin = header(&parts.headers, ORIGIN);
+        let site = header(&parts.headers, "sec-fetch-site");
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
+        if !reads && !guard::is_own_page(&own, origin, site) {
+            return Err(problems::cross_site());
+        }
+        let address = parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map_or(IpAddr::from([0, 0, 0, 0]), |info| info.0.ip());
+        Ok(Some(Visit {
+            workspace,
+            network: Prefix::of(address),
+            device: self.cookie(&parts.headers, guard::device_cookie(self.https())),
+            client: client_of(&parts.headers),
+        }))
+    }
+
+    fn handle(&self, headers: &HeaderMap) -> Option<Secret> {
+        self.cookie(headers, guard::session_cookie(self.https()))
+    }
+
+    fn cookie(&self, headers: &HeaderMap, name: &str) -> Option<Secret> {
+        let value = guard::cookie(header(headers, COOKIE)?, name)?;
+        (value.len() <= 64).then(|| Secret::new(value))
+    }
+
+    async fn check(
+        &self,
+        handle: &Secret,
+        workspace: &WorkspaceId,
+    ) -> Result<Option<SignIn>, Problem> {
+        let hash = hash_of(handle);
+        let cached = locked(&self.0.cache).find(&hash, Instant::now());
+        let found = match cached {
+            Some(sign_in) => Some(sign_in),
+            None => self.store().find_sign_in(&hash).await.map_err(failed)?,
+        };
+        let Some(sign_in) = found.filter(|found| found.workspace == *workspace) else {
+            return Ok(None);
+        };
+        match sign_in.judge(&hash, unix_now()) {
+            Verdict::Current => {
+                self.touch(&sign_in).await?;
+                locked(&self.0.cache).remember(sign_in.clone(), Instant::now());
+                Ok(Some(sign_in))
+            }
+            Verdict::JustRotated => Ok(Some(sign_in)),
+            Verdict::Replayed => {
+                self.end_stolen(&sign_in).await.map_err(failed)?;
+                Ok(None)
+            }
+            Verdict::Nothing => Ok(None),
+        }
+    }
+
+    async fn touch(&self, sign_in: &SignIn) -> Result<(), Problem> {
+        let now = unix_now();
+        if now.as_secs().saturating_sub(sign_in.used_unix) < TOUCH_EVERY_SECS {
+            return Ok(());
+        }
+        self.forget(&sign_in.account);
+        let touched = self.store().touch_sign_in(&sign_in.id, now).await;
+        touched.map_err(failed)
+    }
+
+    async fn end_stolen(&self, sign_in: &SignIn) -> Result<()> {
+        self.store()
+            .end_sign_ins(&sign_in.account, Some(&sign_in.id), unix_now())
+            .await?;
+        self.forget(&sign_in.account);
+        self.audit(
+            &sign_in.workspace,
+            sign_in.email.as_str(),
+            "sign-in replayed",
+            &sign_in.id,
+        )
+        .await
+    }
+
+    pub(super) async fn audit(
+        &self,
+        workspace: &WorkspaceId,
+        actor: &str,
+        action: &str,
+        subject: &str,
+    ) -> Result<()> {
+        self.store()
+            .audit(workspace, actor, action, subject, unix_now())
+            .await
+    }
+}
+
+/// A request at the host of a workspace.
+struct Visit {
+    workspace: WorkspaceId,
+    network: Prefix,
+    device: Option<Secret>,
+    client: String,
+}
+
+impl FromRequestParts<Identity> for Visit {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, identity: &Identity) -> Result<Self, Refusal> {
+        Ok(identity
+            .visit(parts)?
+            .ok_or_else(problems::workspace_unknown)?)
+    }
+}
+
+/// A visit that costs a hash or a mail: counted per network.
+struct CostlyVisit(Visit);
+
+impl FromRequestParts<Identity> for CostlyVisit {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, identity: &Identity) -> Result<Self, Refusal> {
+        let visit = Visit::from_request_parts(parts, identity).await?;
+        if locked(&identity.0.rates).allows(visit.network, Instant::now()) {
+            Ok(Self(visit))
+        } else {
+            Err(problems::too_many().into())
+        }
+    }
+}
+
+impl Visit {
+    /// A device only counts as one if it signed in to this account before.
+    fn place(&self, known_device: bool) -> Place {
+        match &self.device {
+            Some(device) if known_device => Place::Device(device.expose().to_owned()),
+            _ => Place::Network(self.network),
+        }
+    }
+}
+
+/// A member who is signed in.
+pub(super) struct Caller {
+    pub(super) sign_in: SignIn,
+    handle: Secret,
+}
+
+impl FromRequestParts<Identity> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, identity: &Identity) -> Result<Self, Refusal> {
+        Ok(identity
+            .caller(parts)
+            .await?
+            .ok_or_else(problems::sign_in_required)?)
+    }
+}
+
+/// A member who may administer the workspace.
+struct Admin(Caller);
+
+impl FromRequestParts<Identity> for Admin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, identity: &Identity) -> Result<Self, Refusal> {
+        let caller = Caller::from_request_parts(parts, identity).await?;
+        if caller.sign_in.role.may_administer() {
+            Ok(Self(caller))
+        } else {
+            Err(problems::not_permitted().into())
+        }
+    }
+}
+
+/// A problem as the answer of a handler.
+#[derive(Debug)]
+pub(super) struct Refusal(Problem);
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<anyhow::Error> for Refusal {
+    fn from(error: anyhow::Error) -> Self {
+        Self(failed(error))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        problem_response(&self.0)
+    }
+}
+
+fn failed(error: anyhow::Error) -> Problem {
+    tracing::error!("the database failed: {error:#}");
+    problems::internal()
+}
+
+/// A panic elsewhere leaves these tables whole: they are changed in one step.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn header(headers: &HeaderMap, name: impl axum::http::header::AsHeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// What the browser calls itself, bounded: it is shown to its owner.
+fn client_of(headers: &HeaderMap) -> String {
+    let agent = header(headers, "user-agent").unwrap_or_default();
+    agent
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect()
+}

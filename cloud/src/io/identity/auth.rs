@@ -1,0 +1,255 @@
+//! Signing up, in and out. Whoever does not know the password learns nothing about an address: the
+//! words, the status and the work are the same whether or not it has an account.
+
+use std::time::Instant;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::SET_COOKIE;
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use protocol::Secret;
+use serde::Deserialize;
+use serde_json::json;
+use signalling::io::unix_now;
+use uuid::Uuid;
+
+use super::{Caller, CostlyVisit, Identity, Refusal, Visit};
+use crate::access::secret_from;
+use crate::identity::lockout::Place;
+use crate::identity::sign_in::{AGE_MAX, SignIn, Verdict, hash_of, successor};
+use crate::identity::{Email, MemberRole, guard, password};
+use crate::io::problems;
+use crate::io::store::identity::Account;
+
+/// A browser is known for two years.
+const DEVICE_SECS: u64 = 2 * 365 * 24 * 3600;
+
+pub(super) fn routes() -> Router<Identity> {
+    Router::new()
+        .route("/api/v1/auth/sign-in", post(sign_in))
+        .route("/api/v1/auth/sign-out", post(sign_out))
+        .route(
+            "/api/v1/auth/sign-out-everywhere",
+            post(sign_out_everywhere),
+        )
+        .route("/api/v1/auth/refresh", post(refresh))
+        .route("/api/v1/me", get(me))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Credentials {
+    email: String,
+    password: Secret,
+}
+
+async fn sign_in(
+    State(identity): State<Identity>,
+    CostlyVisit(visit): CostlyVisit,
+    Json(credentials): Json<Credentials>,
+) -> Result<Response, Refusal> {
+    let email = Email::parse(&credentials.email).ok_or_else(problems::sign_in_failed)?;
+    let place = identity.place_of(&visit, &email).await?;
+    // Before anything is hashed; and the attempt counts before its outcome is known, so that many
+    // at once gain nothing.
+    let wait = identity
+        .lockout()
+        .wait(email.as_str(), &place, Instant::now());
+    if let Some(wait) = wait {
+        return Err(problems::account_locked(wait).into());
+    }
+    identity
+        .lockout()
+        .handle_failure(email.as_str(), place.clone(), Instant::now());
+    let account = identity.store().find_account(&email).await?;
+    let stored = account
+        .as_ref()
+        .and_then(|account| account.password.clone());
+    let right = identity
+        .0
+        .hashing
+        .verify(credentials.password, stored)
+        .await?;
+    let member = match &account {
+        Some(account) => {
+            identity
+                .store()
+                .find_member(&visit.workspace, &account.id)
+                .await?
+        }
+        None => None,
+    };
+    let (Some(account), Some(member), true) = (account, member, right) else {
+        identity
+            .audit(&visit.workspace, "-", "sign-in failed", email.as_str())
+            .await?;
+        return Err(problems::sign_in_failed().into());
+    };
+    identity.lockout().handle_success(email.as_str(), &place);
+    if !account.confirmed {
+        return Err(problems::email_unconfirmed().into());
+    }
+    identity.start(&visit, &account, member.role).await
+}
+
+impl Identity {
+    async fn place_of(&self, visit: &Visit, email: &Email) -> Result<Place, Refusal> {
+        let known = match &visit.device {
+            Some(device) => self.store().knows_device(&hash_of(device), email).await?,
+            None => false,
+        };
+        Ok(visit.place(known))
+    }
+
+    /// A new handle at every sign-in: one planted before is worth nothing.
+    pub(super) async fn start(
+        &self,
+        visit: &Visit,
+        account: &Account,
+        role: MemberRole,
+    ) -> Result<Response, Refusal> {
+        let handle = secret_from(rand::random());
+        let device = secret_from(rand::random());
+        let now = unix_now();
+        let sign_in = SignIn {
+            id: Uuid::now_v7().to_string(),
+            workspace: visit.workspace.clone(),
+            account: account.id.clone(),
+            email: account.email.clone(),
+            role,
+            handle_hash: hash_of(&handle),
+            previous: None,
+            created_unix: now.as_secs(),
+            used_unix: now.as_secs(),
+            ended: false,
+            client: visit.client.clone(),
+        };
+        self.store().start_sign_in(&sign_in).await?;
+        self.store()
+            .add_device(&hash_of(&device), &account.id, now)
+            .await?;
+        self.audit(
+            &visit.workspace,
+            account.email.as_str(),
+            "signed in",
+            &sign_in.id,
+        )
+        .await?;
+        let device = guard::set_cookie(
+            guard::device_cookie(self.https()),
+            device.expose(),
+            DEVICE_SECS,
+            self.https(),
+        );
+        let cookies = AppendHeaders([
+            (SET_COOKIE, self.session_cookie(&handle)),
+            (SET_COOKIE, device),
+        ]);
+        Ok((cookies, Json(about(&sign_in))).into_response())
+    }
+
+    fn session_cookie(&self, handle: &Secret) -> String {
+        let name = guard::session_cookie(self.https());
+        guard::set_cookie(name, handle.expose(), AGE_MAX.as_secs(), self.https())
+    }
+
+    fn no_session_cookie(&self) -> String {
+        guard::set_cookie(guard::session_cookie(self.https()), "", 0, self.https())
+    }
+
+    /// # Errors
+    ///
+    /// With the rule that the password breaks.
+    pub(super) async fn hash_new(
+        &self,
+        password: Secret,
+        email: &Email,
+    ) -> Result<String, Refusal> {
+        password::judge(&password, email.as_str()).map_err(problems::password_unsuitable)?;
+        Ok(self.0.hashing.hash(password).await?)
+    }
+}
+
+async fn sign_out(
+    State(identity): State<Identity>,
+    caller: Caller,
+) -> Result<impl IntoResponse, Refusal> {
+    let sign_in = caller.sign_in;
+    identity
+        .store()
+        .end_sign_ins(&sign_in.account, Some(&sign_in.id), unix_now())
+        .await?;
+    identity.forget(&sign_in.account);
+    identity
+        .audit(
+            &sign_in.workspace,
+            sign_in.email.as_str(),
+            "signed out",
+            &sign_in.id,
+        )
+        .await?;
+    Ok((
+        StatusCode::NO_CONTENT,
+        [(SET_COOKIE, identity.no_session_cookie())],
+    ))
+}
+
+async fn sign_out_everywhere(
+    State(identity): State<Identity>,
+    caller: Caller,
+) -> Result<impl IntoResponse, Refusal> {
+    let sign_in = caller.sign_in;
+    identity
+        .store()
+        .end_sign_ins(&sign_in.account, None, unix_now())
+        .await?;
+    identity.forget(&sign_in.account);
+    identity
+        .audit(
+            &sign_in.workspace,
+            sign_in.email.as_str(),
+            "signed out everywhere",
+            "-",
+        )
+        .await?;
+    Ok((
+        StatusCode::NO_CONTENT,
+        [(SET_COOKIE, identity.no_session_cookie())],
+    ))
+}
+
+/// The next handle. A refusal never takes the cookie away: another request may have won.
+async fn refresh(State(identity): State<Identity>, caller: Caller) -> Result<Response, Refusal> {
+    let old = hash_of(&caller.handle);
+    let salt: [u8; 32] = rand::random();
+    let proposed = hash_of(&successor(&caller.handle, &salt));
+    identity
+        .store()
+        .rotate_sign_in(&old, &proposed, &salt, unix_now())
+        .await?;
+    identity.forget(&caller.sign_in.account);
+    let stored = identity.store().find_sign_in(&old).await?;
+    let previous = stored
+        .filter(|stored| stored.judge(&old, unix_now()) == Verdict::JustRotated)
+        .and_then(|stored| stored.previous)
+        .ok_or_else(problems::sign_in_required)?;
+    let next = successor(&caller.handle, &previous.salt);
+    let cookie = [(SET_COOKIE, identity.session_cookie(&next))];
+    Ok((cookie, Json(about(&caller.sign_in))).into_response())
+}
+
+async fn me(caller: Caller) -> Json<serde_json::Value> {
+    Json(about(&caller.sign_in))
+}
+
+fn about(sign_in: &SignIn) -> serde_json::Value {
+    json!({
+        "id": sign_in.account,
+        "email": sign_in.email,
+        "role": sign_in.role,
+        "workspace": sign_in.workspace.as_str(),
+        "session": sign_in.id,
+    })
+}

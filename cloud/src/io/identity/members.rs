@@ -1,0 +1,208 @@
+//! The members of the workspace, and its audit log. Everything here is found by workspace first:
+//! an id of another workspace is an id that does not exist.
+
+use std::time::Instant;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::IntoResponse;
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use signalling::io::unix_now;
+
+use super::{Admin, Caller, Identity, Refusal};
+use crate::identity::link::Purpose;
+use crate::identity::{Email, MemberRole};
+use crate::io::problems;
+use crate::io::store::identity::Member;
+
+/// Pages of the audit log in one export: 100,000 entries.
+const EXPORT_PAGES_MAX: usize = 500;
+
+pub(super) fn routes() -> Router<Identity> {
+    Router::new()
+        .route("/api/v1/members", get(list))
+        .route("/api/v1/members/invitations", post(invite))
+        .route("/api/v1/members/{id}", delete(remove).patch(change_role))
+        .route("/api/v1/members/{id}/unlock", post(unlock))
+        .route("/api/v1/audit", get(audit))
+        .route("/api/v1/audit/export", get(export))
+}
+
+async fn list(
+    State(identity): State<Identity>,
+    caller: Caller,
+) -> Result<Json<Vec<Value>>, Refusal> {
+    let members = identity
+        .store()
+        .list_members(&caller.sign_in.workspace)
+        .await?;
+    let lockout = identity.lockout();
+    let rows = members.iter().map(|member| {
+        json!({
+            "id": member.account,
+            "email": member.email,
+            "role": member.role,
+            "confirmed": member.confirmed,
+            "locked": lockout.is_locked(&member.email, Instant::now()),
+        })
+    });
+    Ok(Json(rows.collect()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Invitation {
+    email: String,
+    role: MemberRole,
+}
+
+async fn invite(
+    State(identity): State<Identity>,
+    Admin(caller): Admin,
+    Json(asked): Json<Invitation>,
+) -> Result<StatusCode, Refusal> {
+    if !caller.sign_in.role.may_change(asked.role) {
+        return Err(problems::not_permitted().into());
+    }
+    let email = Email::parse(&asked.email).ok_or_else(problems::email_unsound)?;
+    let workspace = &caller.sign_in.workspace;
+    identity
+        .mail_link(workspace, &email, Purpose::Invite, Some(asked.role))
+        .await?;
+    identity.note(&caller, "invited", email.as_str()).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewRole {
+    role: MemberRole,
+}
+
+async fn change_role(
+    State(identity): State<Identity>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+    Json(asked): Json<NewRole>,
+) -> Result<StatusCode, Refusal> {
+    let member = identity.changeable(&caller, &id).await?;
+    if !caller.sign_in.role.may_change(asked.role) {
+        return Err(problems::not_permitted().into());
+    }
+    let workspace = &caller.sign_in.workspace;
+    if !identity
+        .store()
+        .set_role(workspace, &member.account, asked.role)
+        .await?
+    {
+        return Err(problems::last_owner().into());
+    }
+    identity.forget(&member.account);
+    identity
+        .note(&caller, "changed the role of", &member.email)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn remove(
+    State(identity): State<Identity>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let member = identity.changeable(&caller, &id).await?;
+    let workspace = &caller.sign_in.workspace;
+    if !identity
+        .store()
+        .remove_member(workspace, &member.account, unix_now())
+        .await?
+    {
+        return Err(problems::last_owner().into());
+    }
+    identity.forget(&member.account);
+    identity.note(&caller, "removed", &member.email).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn unlock(
+    State(identity): State<Identity>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let member = identity.changeable(&caller, &id).await?;
+    identity.lockout().unlock(&member.email);
+    identity.note(&caller, "unlocked", &member.email).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct AuditPage {
+    before: Option<String>,
+}
+
+async fn audit(
+    State(identity): State<Identity>,
+    Admin(caller): Admin,
+    Query(page): Query<AuditPage>,
+) -> Result<impl IntoResponse, Refusal> {
+    let workspace = &caller.sign_in.workspace;
+    let entries = identity
+        .store()
+        .list_audit(workspace, page.before.as_deref())
+        .await?;
+    Ok(Json(entries))
+}
+
+/// One JSON object per line, newest first.
+async fn export(
+    State(identity): State<Identity>,
+    Admin(caller): Admin,
+) -> Result<impl IntoResponse, Refusal> {
+    let mut lines = String::new();
+    let mut before = None;
+    for _ in 0..EXPORT_PAGES_MAX {
+        let page = identity
+            .store()
+            .list_audit(&caller.sign_in.workspace, before.as_deref())
+            .await?;
+        let Some(last) = page.last() else {
+            break;
+        };
+        before = Some(last.id.clone());
+        for entry in &page {
+            lines += &json!(entry).to_string();
+            lines.push('\n');
+        }
+    }
+    identity.note(&caller, "exported", "audit log").await?;
+    let headers = [
+        (CONTENT_TYPE, "application/x-ndjson"),
+        (CONTENT_DISPOSITION, "attachment; filename=\"audit.ndjson\""),
+    ];
+    Ok((headers, lines))
+}
+
+impl Identity {
+    /// The member of this id in the caller's workspace whom the caller may change.
+    async fn changeable(&self, caller: &Caller, id: &str) -> Result<Member, Refusal> {
+        let member = self
+            .store()
+            .find_member(&caller.sign_in.workspace, id)
+            .await?
+            .ok_or_else(problems::not_found)?;
+        if !caller.sign_in.role.may_change(member.role) {
+            return Err(problems::not_permitted().into());
+        }
+        Ok(member)
+    }
+
+    async fn note(&self, caller: &Caller, action: &str, subject: &str) -> Result<(), Refusal> {
+        let sign_in = &caller.sign_in;
+        Ok(self
+            .audit(&sign_in.workspace, sign_in.email.as_str(), action, subject)
+            .await?)
+    }
+}
