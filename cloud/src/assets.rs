@@ -1,4 +1,4 @@
-//! The files that are served: the browser viewer and the shared look of all pages, embedded.
+//! The files that are served: the browser viewer, the dashboard and the shared look of all pages.
 
 pub use web::Asset;
 
@@ -8,7 +8,28 @@ pub const CONNECT_PAGE: &str = "/viewer/index.html";
 /// The files of `viewer/web`.
 const VIEWER: &[Asset] = include!("../../viewer/web/assets.rs");
 
+/// Where the page of the dashboard is among the assets; it is served at [`DASHBOARD_PATHS`].
+pub const DASHBOARD_PAGE: &str = "/dashboard/index.html";
+
+/// The addresses of the dashboard's rooms and of the pages that mails link to.
+pub const DASHBOARD_PATHS: &[&str] = &[
+    "/",
+    "/members",
+    "/sessions",
+    "/audit",
+    "/sign-in",
+    "/sign-up",
+    "/forgot",
+    "/resend",
+    "/confirm",
+    "/reset",
+    "/invite",
+];
+
+/// The files of `cloud/web`.
+const DASHBOARD: &[Asset] = include!("../web/assets.rs");
+
 /// Every file that is served.
 pub fn all() -> impl Iterator<Item = &'static Asset> {
-    VIEWER.iter().chain(web::ASSETS)
+    VIEWER.iter().chain(DASHBOARD).chain(web::ASSETS)
 }

@@ -27,6 +27,9 @@ use plan::Plan;
 /// The one instance that runs here.
 pub(crate) const INSTANCE: &str = "desk";
 
+/// Who signs in to the dashboard here; the address only names the account.
+const ADMIN_EMAIL: &str = "admin@multiclaw.local";
+
 /// A daemon that has not said it is ready by then never will. The encoder is measured within it.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
@@ -145,6 +148,7 @@ fn start(plan: &Plan, crew: &mut Crew) -> Result<report::Up> {
         create_instance(plan, &credential)?;
     }
     let url = create_access(plan)?;
+    let admin = create_admin(plan)?;
     crew.start(daemon(
         "cloud",
         "multiclaw-cloud",
@@ -157,7 +161,7 @@ fn start(plan: &Plan, crew: &mut Crew) -> Result<report::Up> {
         &plan.agent_host_config(),
         plan,
     ))?;
-    Ok(report::Up::new(plan, &url, &relay, &agent_host))
+    Ok(report::Up::new(plan, &url, admin, &relay, &agent_host))
 }
 
 fn daemon(name: &'static str, program: &str, config: &Path, plan: &Plan) -> Spec {
@@ -201,6 +205,18 @@ fn create_access(plan: &Plan) -> Result<String> {
         .as_str()
         .context("the cloud created access without a URL")?
         .to_owned())
+}
+
+/// The owner of the workspace, with a fresh password.
+fn create_admin(plan: &Plan) -> Result<report::Admin> {
+    let created = admin(plan, &["member", "create", "--email", ADMIN_EMAIL])?;
+    let password = created["password"]
+        .as_str()
+        .context("the cloud created a member without a password")?;
+    Ok(report::Admin {
+        email: ADMIN_EMAIL,
+        password: password.to_owned(),
+    })
 }
 
 /// An admin command of the cloud: its one line of JSON.

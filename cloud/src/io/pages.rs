@@ -1,4 +1,4 @@
-//! The browser viewer's files, under headers that let a page do only what ours does.
+//! The browser viewer's and the dashboard's files, under headers that let a page do only what ours does.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use signalling::io::problem_response;
 
 use super::problems;
-use crate::assets::{self, Asset, CONNECT_PAGE};
+use crate::assets::{self, Asset, CONNECT_PAGE, DASHBOARD_PAGE, DASHBOARD_PATHS};
 
 /// The routes of all assets and of the connect page.
 pub(super) fn routes() -> Router {
@@ -30,6 +30,12 @@ pub(super) fn routes() -> Router {
             continue;
         }
         let respond = move |headers: HeaderMap| async move { served.respond(&headers) };
+        if asset.path == DASHBOARD_PAGE {
+            for path in DASHBOARD_PATHS {
+                router = router.route(path, get(respond.clone()));
+            }
+            continue;
+        }
         router = router.route(asset.path, get(respond));
     }
     router.route("/connect/{instance}", get(connect).with_state(page))

@@ -7,17 +7,21 @@
 /** @typedef {"auto" | "direct" | "relay"} Mode */
 /** @typedef {{instance: string, key: string, mode: Mode}} Launch */
 
+/** In place of a key: the member's sign-in opens the desktop. No key is spelled like this. */
+export const MEMBER = "member";
+
 export const MODES = /** @type {readonly Mode[]} */ (["auto", "direct", "relay"]);
 
 /**
  * @param {string} pathname `/connect/{instance}`
- * @param {string} hash `#key=…&mode=…`
+ * @param {string} hash `#key=…&mode=…`, or `#as=member` from the dashboard
  * @returns {{instance: string, key: string | null, mode: Mode | null}}
  */
 export function parseLaunch(pathname, hash) {
   const instance = /^\/connect\/([a-z0-9-]{1,63})\/?$/.exec(pathname)?.[1] ?? "";
   const fields = new URLSearchParams(hash.replace(/^#/, ""));
-  return { instance, key: fields.get("key") || null, mode: asMode(fields.get("mode")) };
+  const key = fields.get("as") === MEMBER ? MEMBER : fields.get("key") || null;
+  return { instance, key, mode: asMode(fields.get("mode")) };
 }
 
 /** @returns {Mode | null} */

@@ -1,5 +1,9 @@
-/** Connect tickets: the access key is shown to the service, which hands out a ticket used once. */
+/**
+ * Connect tickets: the access key, or a member's sign-in, is shown to the service, which hands out a
+ * ticket used once.
+ */
 
+import { MEMBER } from "./launch.js";
 import { ProblemError, UNREACHABLE, asProblem } from "./problem.js";
 
 /** A service that says nothing for so long is out of reach, in milliseconds. */
@@ -22,10 +26,10 @@ async function request(/** @type {string} */ instance, /** @type {string} */ key
   try {
     return await fetch(`/api/v1/instances/${instance}/tickets`, {
       method: "POST",
-      headers: { Authorization: `Bearer ${key}` },
+      headers: key === MEMBER ? {} : { Authorization: `Bearer ${key}` },
       signal: AbortSignal.timeout(TIMEOUT_MS),
       cache: "no-store",
-      credentials: "omit",
+      credentials: key === MEMBER ? "same-origin" : "omit",
     });
   } catch {
     throw new ProblemError(UNREACHABLE);

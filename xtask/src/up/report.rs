@@ -7,9 +7,16 @@ use serde_json::{Map, Value, json};
 use super::INSTANCE;
 use super::plan::Plan;
 
+/// Who signs in to the dashboard.
+pub(crate) struct Admin {
+    pub(crate) email: &'static str,
+    pub(crate) password: String,
+}
+
 /// Where everything is.
 pub(crate) struct Up {
     viewer_url: String,
+    admin: Admin,
     display: String,
     cloud: String,
     relay: Value,
@@ -21,11 +28,13 @@ impl Up {
     pub(crate) fn new(
         plan: &Plan,
         viewer_url: &str,
+        admin: Admin,
         relay_line: &Value,
         agent_host_line: &Value,
     ) -> Self {
         Self {
             viewer_url: viewer_url.to_owned(),
+            admin,
             display: plan.display.clone(),
             cloud: plan.cloud_url(),
             relay: relay_addresses(relay_line),
@@ -46,6 +55,8 @@ impl Up {
             "ready": "up",
             "viewer_url": self.viewer_url,
             "relay_viewer_url": self.relay_viewer_url(),
+            "dashboard_url": self.dashboard_url(),
+            "admin": { "email": self.admin.email, "password": self.admin.password },
             "instance": INSTANCE,
             "display": self.display,
             "relay": self.relay,
@@ -86,10 +97,20 @@ impl Up {
             self.viewer_url,
             self.relay_viewer_url()
         );
+        text += &format!(
+            "The dashboard, as {} with password {}:\n  {}\n",
+            self.admin.email,
+            self.admin.password,
+            self.dashboard_url()
+        );
         text + &format!(
             "\nLogs are in {}. Ctrl-C takes everything down.",
             state.join("logs").display()
         )
+    }
+
+    fn dashboard_url(&self) -> String {
+        format!("{}/", self.cloud)
     }
 
     fn relay_viewer_url(&self) -> String {
@@ -126,6 +147,10 @@ mod tests {
     fn up() -> Up {
         let relay = json!({"ready": "relay", "listen": [{"transport": "udp", "address": "127.0.0.1:3478"}], "admin": "127.0.0.1:9641"});
         Up {
+            admin: Admin {
+                email: "admin@multiclaw.local",
+                password: "p".into(),
+            },
             viewer_url: "http://127.0.0.1:1/connect/desk#key=k".into(),
             display: ":90".into(),
             cloud: "http://127.0.0.1:1".into(),

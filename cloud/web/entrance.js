@@ -1,0 +1,110 @@
+/**
+ * Before somebody is signed in: sign-in, sign-up, and the pages that mails link to. A page that a
+ * mail links to only shows a button; nothing is consumed until it is pressed.
+ */
+
+import { Refused, call } from "./api.js";
+import { element, field, problemBox } from "./element.js";
+
+const EMAIL = { type: "email", name: "email", autocomplete: "username" };
+const OLD_PASSWORD = { type: "password", name: "password", autocomplete: "current-password" };
+const NEW_PASSWORD = { type: "password", name: "password", autocomplete: "new-password", minlength: "10" };
+
+/** The token of the mail's link: taken out of the address bar at once. */
+const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
+if (token) history.replaceState(null, "", location.pathname);
+
+/** @typedef {{email?: string, password?: string}} Values */
+
+/** @param {() => void} entered what to do once somebody is signed in */
+export function signIn(entered) {
+  return card("Sign in", [field("Email", EMAIL), field("Password", OLD_PASSWORD)], "Sign in", {
+    send: (values) => call("POST", "/auth/sign-in", values),
+    done: entered,
+    links: [link("/forgot", "Forgot your password?"), link("/sign-up", "Create an account")],
+  });
+}
+
+export function signUp() {
+  return card("Create an account", [field("Email", EMAIL), field("Password", NEW_PASSWORD)], "Sign up", {
+    send: (values) => call("POST", "/auth/sign-up", values),
+    said: "Check your mail: we sent a link to confirm your address.",
+    links: [link("/sign-in", "Sign in instead")],
+  });
+}
+
+export function forgot() {
+  return card("Reset your password", [field("Email", EMAIL)], "Send the link", {
+    send: (values) => call("POST", "/auth/forgot", values),
+    said: "If this address has an account, a link is on its way.",
+    links: [link("/sign-in", "Back to sign-in")],
+  });
+}
+
+export function resend() {
+  return card("Resend confirmation", [field("Email", EMAIL)], "Resend confirmation", {
+    send: (values) => call("POST", "/auth/resend", values),
+    said: "If this address waits for its confirmation, a new link is on its way.",
+    links: [link("/sign-in", "Back to sign-in")],
+  });
+}
+
+export function confirm() {
+  return card("Confirm your address", [], "Confirm", {
+    send: () => call("POST", "/auth/confirm", { token }),
+    said: "Your address is confirmed. You can sign in now.",
+    links: [link("/sign-in", "Sign in")],
+  });
+}
+
+export function reset() {
+  return card("Choose a new password", [field("New password", NEW_PASSWORD)], "Set password", {
+    send: (values) => call("POST", "/auth/reset", { token, password: values.password }),
+    said: "Your password is changed and every sign-in has ended.",
+    links: [link("/sign-in", "Sign in")],
+  });
+}
+
+/** @param {() => void} entered */
+export function accept(entered) {
+  return card("Join the workspace", [field("Choose a password", NEW_PASSWORD)], "Accept the invitation", {
+    send: (values) => call("POST", "/auth/accept", { token, password: values.password }),
+    done: entered,
+    links: [link("/sign-in", "I have an account: sign in")],
+  });
+}
+
+function link(/** @type {string} */ href, /** @type {string} */ words) {
+  return element("a", { href }, words);
+}
+
+/**
+ * @param {string} title
+ * @param {Element[]} fields
+ * @param {string} action
+ * @param {{send: (values: Values) => Promise<unknown>, done?: () => void, said?: string, links: Element[]}} way
+ */
+function card(title, fields, action, way) {
+  const button = element("button", { class: "button primary", type: "submit" }, action);
+  const form = element("form", {}, ...fields, button);
+  const result = element("div");
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    button.setAttribute("disabled", "");
+    try {
+      await way.send(Object.fromEntries(new FormData(/** @type {HTMLFormElement} */ (form))));
+      if (way.done) return way.done();
+      form.remove();
+      result.replaceChildren(element("p", { role: "status" }, way.said ?? ""));
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      result.replaceChildren(problemBox(error.problem));
+      if (error.problem.code === "EMAIL_UNCONFIRMED") {
+        result.append(link("/resend", "Resend confirmation"));
+      }
+    }
+    button.removeAttribute("disabled");
+  });
+  const links = way.links.map((one) => element("p", {}, one));
+  return element("section", { class: "card entrance" }, element("h1", {}, title), result, form, ...links);
+}

@@ -1,0 +1,135 @@
+/** What a member sees: desktops, members, where they are signed in, and the audit log. */
+
+import { Refused, call } from "./api.js";
+import { announce, element, field, problemBox } from "./element.js";
+
+/** @typedef {{email: string, role: string, workspace: string}} Me */
+
+/** How often the states of the desktops are asked for, in milliseconds. */
+const LIVE_MS = 2_000;
+
+export async function desktops() {
+  const list = element("ul", { class: "rows" });
+  const page = element("div", {}, element("h1", {}, "Cloud desktops"), list);
+  const show = async () => list.replaceChildren(...(await call("GET", "/instances")).map(desktop));
+  await show();
+  const timer = setInterval(() => {
+    if (!page.isConnected) clearInterval(timer);
+    else if (!list.contains(document.activeElement)) show().catch(() => {});
+  }, LIVE_MS);
+  if (!list.children.length) page.append(element("p", { class: "quiet" }, "There is no desktop yet."));
+  return page;
+}
+
+function desktop(/** @type {{id: string, region: string, state: string}} */ { id, region, state }) {
+  const name = element("div", {}, element("strong", {}, id), element("div", { class: "quiet" }, region));
+  const shown = element("span", { class: "state", "data-state": state }, state);
+  const connect = element(
+    "a",
+    { class: "button primary", href: `/connect/${id}#as=member`, "aria-label": `Connect to ${id}` },
+    "Connect",
+  );
+  return element("li", { class: "card row" }, name, shown, connect);
+}
+
+export async function members(/** @type {Me} */ me) {
+  const rows = await call("GET", "/members");
+  const list = element("ul", { class: "rows" });
+  const page = element("div", {}, element("h1", {}, "Members"));
+  if (me.role !== "member") page.append(invitation());
+  page.append(list);
+  for (const member of rows) list.append(memberRow(member, me, list));
+  return page;
+}
+
+function memberRow(/** @type {any} */ member, /** @type {Me} */ me, /** @type {Element} */ list) {
+  const state = member.locked ? "Locked" : member.confirmed ? "Active" : "Unconfirmed";
+  const words = element("div", {}, element("strong", {}, member.email));
+  words.append(element("div", { class: "quiet" }, `${member.role} · ${state}`));
+  const row = element("li", { class: "card row" }, words);
+  if (me.role === "member" || member.email === me.email) return row;
+  const path = `/members/${member.id}`;
+  if (member.locked) {
+    row.append(action(`Unlock`, member.email, row, () => call("POST", `${path}/unlock`), list));
+  }
+  row.append(action("Remove", member.email, row, () => call("DELETE", path), list));
+  return row;
+}
+
+/**
+ * A button that does one thing to one row. What it did is announced, the row goes or is renewed.
+ *
+ * @param {string} verb
+ * @param {string} subject
+ * @param {Element} row
+ * @param {() => Promise<unknown>} act
+ * @param {Element} list takes the focus when the row goes
+ */
+function action(verb, subject, row, act, list) {
+  const button = element("button", { class: "button", type: "button", "aria-label": `${verb} ${subject}` }, verb);
+  button.addEventListener("click", async () => {
+    try {
+      await act();
+      if (verb === "Unlock") button.remove();
+      else row.remove();
+      list.setAttribute("tabindex", "-1");
+      /** @type {HTMLElement} */ (list).focus();
+      announce(`${verb}: ${subject}. Done.`);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      row.append(problemBox(error.problem));
+    }
+  });
+  return button;
+}
+
+function invitation() {
+  const address = field("Invite by email", { type: "email", name: "email" });
+  const button = element("button", { class: "button primary", type: "submit" }, "Invite");
+  const form = element("form", { class: "invite" }, address, button);
+  const result = element("div");
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const email = new FormData(/** @type {HTMLFormElement} */ (form)).get("email");
+    try {
+      await call("POST", "/members/invitations", { email, role: "member" });
+      result.replaceChildren(element("p", { role: "status" }, `An invitation is on its way to ${email}.`));
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      result.replaceChildren(problemBox(error.problem));
+    }
+  });
+  return element("div", {}, form, result);
+}
+
+export async function sessions() {
+  const list = element("ul", { class: "rows" });
+  for (const session of await call("GET", "/sessions")) {
+    const words = element("div", {}, element("strong", {}, session.client || "A program"));
+    words.append(element("div", { class: "quiet" }, `Last used ${when(session.used_unix)}`));
+    const row = element("li", { class: "card row" }, words);
+    if (session.current) row.append(element("span", { class: "state" }, "This browser"));
+    else row.append(action("End", session.client, row, () => call("DELETE", `/sessions/${session.id}`), list));
+    list.append(row);
+  }
+  const everywhere = element("button", { class: "button", type: "button" }, "Sign out everywhere");
+  everywhere.addEventListener("click", async () => {
+    await call("POST", "/auth/sign-out-everywhere");
+    location.assign("/sign-in");
+  });
+  return element("div", {}, element("h1", {}, "Where you are signed in"), list, element("p", {}, everywhere));
+}
+
+export async function audit() {
+  const list = element("ul", { class: "rows" });
+  for (const entry of await call("GET", "/audit")) {
+    const words = element("div", {}, `${entry.actor} · ${entry.action} · ${entry.subject}`);
+    list.append(element("li", { class: "card row" }, words, element("span", { class: "quiet" }, when(entry.at_unix))));
+  }
+  const save = element("a", { class: "button", href: "/api/v1/audit/export", download: "" }, "Export");
+  return element("div", {}, element("h1", {}, "Audit log"), element("p", {}, save), list);
+}
+
+function when(/** @type {number} */ unix) {
+  return new Date(unix * 1000).toLocaleString();
+}
