@@ -68,10 +68,15 @@ export function reset() {
 /** @param {() => void} entered */
 export function accept(entered) {
   return card("Join the workspace", [field("Choose a password", NEW_PASSWORD)], "Accept the invitation", {
-    send: (values) => call("POST", "/auth/accept", { token, password: values.password }),
+    send: (values) => call("POST", "/auth/accept", { token, password: values.password }).catch(join),
     done: entered,
     links: [link("/sign-in", "I have an account: sign in")],
   });
+}
+
+/** Somebody with an account has their place now, and signs in as usual. */
+function join(/** @type {unknown} */ error) {
+  if (!(error instanceof Refused) || error.problem.code !== "SIGN_IN_REQUIRED") throw error;
 }
 
 function link(/** @type {string} */ href, /** @type {string} */ words) {

@@ -61,8 +61,9 @@ function furnish(/** @type {rooms.Me} */ me) {
   const nav = /** @type {HTMLElement} */ (document.getElementById("nav"));
   for (const [href, [words]] of Object.entries(ROOMS)) {
     if (href === "/audit" && me.role === "member") continue;
-    const current = href === location.pathname ? { "aria-current": "page" } : {};
-    nav.append(element("a", { href, ...current }, words));
+    const link = element("a", { href }, words);
+    if (href === location.pathname) link.setAttribute("aria-current", "page");
+    nav.append(link);
   }
   /** @type {HTMLElement} */ (document.getElementById("who")).textContent = me.email;
   document.getElementById("sign-out")?.addEventListener("click", async () => {

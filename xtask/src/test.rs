@@ -114,7 +114,7 @@ fn npm_packages() -> Result<()> {
         return Ok(());
     }
     eprintln!(
-        "Fetching with npm what tests/web/package.json names: the browser driver and the type checker"
+        "Fetching with npm what tests/web/package.json names: the browser driver, the type checker and axe"
     );
     let mut command = Command::new("npm");
     command.args([

@@ -1,0 +1,197 @@
+/** The dashboard in a real Chromium: every flow a person meets, each page checked with axe-core. */
+
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import { House, ROOT, Viewer, until } from "./house.mjs";
+
+const AXE = createRequire(`${ROOT}tests/web/package.json`).resolve("axe-core/axe.min.js");
+const PASSWORD = "four plain words here";
+
+let house;
+let browser;
+
+before(async () => {
+  house = await House.up("dashboard");
+  browser = await Viewer.launch();
+});
+after(async () => {
+  await browser?.close();
+  await house?.down();
+});
+
+/** The link in the newest mail to an address. */
+function mailedLink(to) {
+  const folder = `${house.state}/cloud/mail/`;
+  const mails = readdirSync(folder).filter((name) => name.endsWith(".eml")).sort().reverse();
+  const texts = mails.map((name) => readFileSync(folder + name, "utf8"));
+  const text = texts.find((text) => text.includes(`To: ${to}\r\n`));
+  return /http\S+#token=\S+/.exec(text ?? "")?.[0];
+}
+
+async function withPage(path, body, context = {}) {
+  const viewer = await Viewer.open(browser, new URL(path, house.dashboard_url).href, { bypassCSP: true, ...context });
+  try {
+    await body(viewer.page, viewer);
+    assert.deepEqual(viewer.faults, []);
+  } catch (error) {
+    await viewer.shot("dashboard-failed").catch(() => {});
+    throw error;
+  } finally {
+    await viewer.close();
+  }
+}
+
+/** No rule of axe is broken by what the page shows now. */
+async function accessible(page) {
+  await page.addScriptTag({ path: AXE });
+  const { violations } = await page.evaluate(() => window.axe.run());
+  const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`);
+  assert.deepEqual(found, [], page.url());
+}
+
+/** By keyboard alone: the first field has the focus. */
+async function signIn(page, { email, password } = house.admin) {
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+  await page.keyboard.type(email);
+  await page.keyboard.press("Tab");
+  await page.keyboard.type(password);
+  await page.keyboard.press("Enter");
+}
+
+async function room(page, name, heading) {
+  await page.getByRole("link", { name, exact: true }).click();
+  await page.getByRole("heading", { name: heading }).waitFor();
+}
+
+test("an owner signs in by keyboard, sees the desktop online and connects without a key", async () => {
+  await withPage("/", async (page, viewer) => {
+    await signIn(page);
+    await page.getByText("Online").waitFor();
+    await accessible(page);
+    await viewer.shot("dashboard-desktops");
+    await page.getByRole("link", { name: "Connect to desk" }).click();
+    await page.waitForFunction(() => window.multiclaw?.state().phase === "live", null, { timeout: 30_000 });
+    assert.ok(!page.url().includes("#"), page.url());
+    const kept = await page.evaluate(() => JSON.stringify(sessionStorage) + document.cookie);
+    assert.ok(!kept.includes("multiclaw-session"), "scripts cannot read the sign-in");
+  });
+});
+
+test("a wrong password is said properly and tells nothing else", async () => {
+  await withPage("/sign-in", async (page) => {
+    await signIn(page, { email: "nobody@example.org", password: "wrong password" });
+    const alert = page.getByRole("alert");
+    await alert.waitFor();
+    assert.equal(await alert.getAttribute("data-code"), "SIGN_IN_FAILED");
+    await accessible(page);
+  });
+});
+
+test("an account is created and confirmed by pressing the button, not by opening the link", async () => {
+  await withPage("/sign-up", async (page) => {
+    await accessible(page);
+    await page.getByLabel("Email").fill("new@example.org");
+    await page.getByLabel("Password").fill(PASSWORD);
+    await page.getByRole("button", { name: "Sign up" }).click();
+    await page.getByText("Check your mail").waitFor();
+    const link = mailedLink("new@example.org");
+    for (const _ of ["a scanner", "the person"]) {
+      await page.goto("about:blank");
+      await page.goto(link);
+      await page.getByRole("button", { name: "Confirm" }).waitFor();
+      assert.ok(!page.url().includes("token"), page.url());
+    }
+    await page.getByRole("button", { name: "Confirm" }).click();
+    await page.getByText("Your address is confirmed").waitFor();
+    await accessible(page);
+  });
+});
+
+test("an invited member joins, resets the password, and is removed by the owner", async () => {
+  await withPage("/", async (page, viewer) => {
+    await signIn(page);
+    await room(page, "Members", "Members");
+    await page.getByLabel("Invite by email").fill("guest@example.org");
+    await page.getByRole("button", { name: "Invite" }).click();
+    await page.getByText("An invitation is on its way").waitFor();
+    await withPage(mailedLink("guest@example.org"), async (guest) => {
+      await accessible(guest);
+      await guest.getByLabel("Choose a password").fill(PASSWORD);
+      await guest.getByRole("button", { name: "Accept the invitation" }).click();
+      await guest.getByText("Online").waitFor();
+      assert.equal(await guest.getByRole("link", { name: "Audit" }).count(), 0);
+      await guest.goto(new URL("/forgot", house.dashboard_url).href);
+      await guest.getByLabel("Email").fill("guest@example.org");
+      await guest.getByRole("button", { name: "Send the link" }).click();
+      await guest.getByText("a link is on its way").waitFor();
+      await until("the mail", () => mailedLink("guest@example.org")?.includes("/reset#"));
+      await guest.goto(mailedLink("guest@example.org"));
+      await guest.getByLabel("New password").fill(`${PASSWORD} too`);
+      await guest.getByRole("button", { name: "Set password" }).click();
+      await guest.getByText("Your password is changed").waitFor();
+      await guest.getByRole("link", { name: "Sign in" }).click();
+      await signIn(guest, { email: "guest@example.org", password: `${PASSWORD} too` });
+      await guest.getByText("Online").waitFor();
+      await room(page, "Members", "Members");
+      await accessible(page);
+      await viewer.shot("dashboard-members");
+      await page.getByRole("button", { name: "Remove guest@example.org" }).click();
+      await page.getByText("Remove: guest@example.org. Done.").waitFor({ state: "attached" });
+      await guest.reload();
+      await guest.getByRole("heading", { name: "Sign in" }).waitFor();
+    });
+  });
+});
+
+test("a sign-in is ended from another browser, and the audit log says so", async () => {
+  await withPage("/", async (page, viewer) => {
+    await signIn(page);
+    await page.getByText("Online").waitFor();
+    await withPage("/", async (other) => {
+      await signIn(other);
+      await other.getByText("Online").waitFor();
+      await room(page, "Sessions", "Where you are signed in");
+      await accessible(page);
+      await viewer.shot("dashboard-sessions");
+      await page.getByRole("button", { name: /^End/ }).first().click();
+      await page.getByText("Done.").waitFor({ state: "attached" });
+      await other.reload();
+      await other.getByRole("heading", { name: "Sign in" }).waitFor();
+    });
+    await room(page, "Audit", "Audit log");
+    await page.getByText("ended a sign-in").first().waitFor();
+    await accessible(page);
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.getByRole("heading", { name: "Sign in" }).waitFor();
+  });
+});
+
+test("the pages keep to their own strict policy", async () => {
+  await withPage("about:blank", async (page) => {
+    const broken = [];
+    page.on("console", (message) => message.type() === "error" && broken.push(message.text()));
+    for (const path of ["/sign-in", "/sign-up", "/invite"]) {
+      const answer = await page.goto(new URL(path, house.dashboard_url).href);
+      assert.match(answer.headers()["content-security-policy"], /^default-src 'none'; script-src 'self';/);
+      await page.getByRole("button").waitFor();
+    }
+    assert.deepEqual(broken, []);
+  }, { bypassCSP: false });
+});
+
+test("it is as usable dark, on a phone", async () => {
+  const phone = { viewport: { width: 360, height: 740 }, colorScheme: "dark", hasTouch: true };
+  await withPage("/", async (page, viewer) => {
+    await page.getByRole("heading", { name: "Sign in" }).waitFor();
+    await accessible(page);
+    await viewer.shot("dashboard-phone-sign-in");
+    await signIn(page);
+    await page.getByText("Online").waitFor();
+    await accessible(page);
+    await viewer.shot("dashboard-phone");
+    const width = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(width <= 360, `${width} px wide`);
+  }, phone);
+});
