@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::access::secret_from;
+use crate::identity::sign_in::{GRACE, hash_of};
 use crate::identity::{Email, MemberRole, WorkspaceId, password};
 
 const PASSWORD: &str = "four plain words here";
@@ -212,6 +214,57 @@ async fn attack_10_parallel_and_repeated_refreshes_get_one_successor() {
         server.call("GET", "/api/v1/me", &old, None).await.status(),
         200
     );
+}
+
+#[tokio::test]
+async fn attack_10_a_handle_shown_after_its_grace_ends_the_sign_in_for_both_holders() {
+    let server = Server::start().await;
+    server.member("ada@example.org", MemberRole::Owner).await;
+    let old = server.sign_in("ada@example.org").await;
+    let (_, stolen) = old.split(';').next().unwrap().split_once('=').unwrap();
+    let next = secret_from([7; 32]);
+    let before_grace = unix_now() - GRACE - Duration::from_secs(1);
+    let (old_hash, next_hash) = (hash_of(&stolen.into()), hash_of(&next));
+    let rotated = server
+        .store
+        .rotate_sign_in(&old_hash, &next_hash, &[1; 32], before_grace);
+    rotated.await.unwrap();
+    let next = format!("multiclaw-session={}", next.expose());
+    assert_eq!(
+        server.call("GET", "/api/v1/me", &next, None).await.status(),
+        200
+    );
+    assert_eq!(
+        server.call("GET", "/api/v1/me", &old, None).await.status(),
+        401
+    );
+    assert_eq!(
+        server.call("GET", "/api/v1/me", &next, None).await.status(),
+        401
+    );
+}
+
+#[tokio::test]
+async fn attack_13_what_belongs_to_another_workspace_does_not_exist_here() {
+    let server = Server::start().await;
+    server.member("ada@example.org", MemberRole::Owner).await;
+    let other = server.account("eve@example.org").await;
+    let acme = WorkspaceId::parse("acme").unwrap();
+    let added = server
+        .store
+        .add_member(&acme, &other, MemberRole::Owner, unix_now());
+    added.await.unwrap();
+    let ada = server.sign_in("ada@example.org").await;
+    let path = format!("/api/v1/members/{other}");
+    let answer = server.call("DELETE", &path, &ada, None).await;
+    assert_eq!(answer.code(), "NOT_FOUND");
+    let list = server.call("GET", "/api/v1/members", &ada, None).await;
+    assert_eq!(list.json().as_array().unwrap().len(), 1);
+    let body = json!({ "email": "eve@example.org", "password": PASSWORD });
+    let eve = server
+        .call("POST", "/api/v1/auth/sign-in", "", Some(body))
+        .await;
+    assert_eq!(eve.code(), "SIGN_IN_FAILED");
 }
 
 #[tokio::test]
