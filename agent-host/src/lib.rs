@@ -21,6 +21,7 @@ pub mod damage;
 pub mod encode;
 pub mod input;
 pub mod keymap;
+pub mod offer;
 pub mod picture;
 pub mod pipeline;
 pub mod rate;

@@ -9,6 +9,7 @@ pub mod session;
 pub mod backoff;
 pub mod link;
 pub mod mode;
+pub mod news;
 pub mod path;
 pub mod proxy;
 pub mod token;

@@ -247,7 +247,10 @@ impl Session {
         // A ticket that was sent may have been spent; one that was not is still good.
         match self.ticket {
             Ticket::Sent => self.retry_opening(problem, now),
-            _ => self.opening_problem = Some(problem),
+            // What the service itself said is the better reason.
+            _ => {
+                self.opening_problem.get_or_insert(problem);
+            }
         }
     }
 

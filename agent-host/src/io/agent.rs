@@ -23,6 +23,7 @@ use crate::input::InputEvent;
 use crate::io::hands::{HandsCommand, HandsReport};
 use crate::io::screen::{CodedFrame, Delivery, ScreenCommand, ScreenReport, Viewer};
 use crate::io::wait::Outbox;
+use crate::offer::Offerer;
 use crate::registration::{Registration, SocketWish};
 use crate::session::{Deed, Session};
 
@@ -73,8 +74,8 @@ struct Live {
     /// As signalling told it last: what a fresh peer is made of.
     told: AgentSession,
     generation: u64,
-    /// Certificate of the viewer's peer; another one means the viewer started afresh.
-    fingerprint: Option<String>,
+    /// The viewer's peer; another one means the viewer started afresh.
+    offerer: Option<Offerer>,
     peer: Handle,
     watching: bool,
 }
@@ -263,7 +264,7 @@ impl Agent {
                     session: Session::new(session, now),
                     told: session.clone(),
                     generation: self.generations,
-                    fingerprint: None,
+                    offerer: None,
                     peer,
                     watching: false,
                 };
@@ -325,14 +326,14 @@ impl Agent {
         }
     }
 
-    /// A viewer that starts afresh offers another certificate: no peer can take that over.
+    /// A viewer that starts afresh needs a fresh peer here.
     fn replace_stale_peer(&mut self, id: SessionId, sdp: &str) {
-        let offered = fingerprint(sdp);
+        let offered = Offerer::of(sdp);
         let Some(live) = self.sessions.get_mut(&id) else {
             return;
         };
-        let before = std::mem::replace(&mut live.fingerprint, offered.clone());
-        if before.is_none() || before == offered {
+        let before = live.offerer.replace(offered.clone());
+        if before.is_none_or(|before| before == offered) {
             return;
         }
         let (told, watched) = (live.told.clone(), std::mem::take(&mut live.watching));
@@ -549,14 +550,6 @@ impl Agent {
             tracing::debug!("the screen thread takes no commands");
         }
     }
-}
-
-/// The certificate an offer names (RFC 8122 §5).
-fn fingerprint(sdp: &str) -> Option<String> {
-    let line = sdp
-        .lines()
-        .find(|line| line.starts_with("a=fingerprint:"))?;
-    Some(line.trim_end().to_owned())
 }
 
 async fn opened(opening: &mut Option<Opening>) -> anyhow::Result<Socket> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use peer::{CloseReason, Event, IceState, PathKind, RelayTransport};
+use peer::Event;
 use protocol::Secret;
 use protocol::control::{FromHost, FromViewer};
 use protocol::id::InstanceId;
@@ -19,7 +19,7 @@ use super::printing::{Host, Line};
 use super::service::Service;
 use super::socket::{self, FromSocket, News, Outgoing};
 use crate::mode::Attempt;
-use crate::path::{Kind, Path, Transport};
+use crate::news::PeerNews;
 use crate::session::{Command, PeerCommand, PeerEvent, Session, State};
 
 /// News waiting for the loop. Senders wait when it is full: nothing is lost.
@@ -93,7 +93,7 @@ struct Desk<'a> {
     sockets: u64,
     peer: Option<peer::io::Handle>,
     peers: u64,
-    last_path: Option<Path>,
+    news: PeerNews,
     bitrate: (u64, u64),
     round_trip: Option<Duration>,
     started_at: Instant,
@@ -123,7 +123,7 @@ impl<'a> Desk<'a> {
             sockets: 0,
             peer: None,
             peers: 0,
-            last_path: None,
+            news: PeerNews::default(),
             bitrate: (0, 0),
             round_trip: None,
             started_at: Instant::now(),
@@ -311,43 +311,22 @@ impl<'a> Desk<'a> {
         if peer != self.peers {
             return;
         }
-        let event = match event {
-            Event::Candidate(candidate) => PeerEvent::Candidate(candidate),
-            Event::Connected(path) | Event::PathChanged(path) => {
-                let path = path_of(&path);
-                self.last_path = Some(path.clone());
-                self.ping();
-                PeerEvent::Connected(path)
-            }
-            Event::IceState(IceState::Disconnected) => PeerEvent::Lost,
-            Event::IceState(IceState::Connected)
-                if *self.session.state() == State::Reconnecting =>
-            {
-                let Some(path) = self.last_path.clone() else {
-                    return;
-                };
-                PeerEvent::Connected(path)
-            }
+        match &event {
+            Event::Connected(_) | Event::PathChanged(_) => self.ping(),
+            Event::ChannelOpen(peer::Channel::Control) => self.ping(),
+            Event::Message { bytes, .. } => self.handle_host(bytes),
             Event::Stats(stats) => {
                 self.bitrate = (stats.ingress_bps, stats.bytes_received);
                 self.round_trip = stats.round_trip;
-                return;
             }
-            Event::ChannelOpen(peer::Channel::Control) => return self.ping(),
-            Event::Message { bytes, .. } => return self.handle_host(&bytes),
-            Event::Closed(CloseReason::Local) => return,
-            Event::Closed(reason) => PeerEvent::Failed {
-                reason: format!("the connection ended ({reason:?})"),
-            },
             Event::RelayFailed {
                 region, problem, ..
-            } => {
-                tracing::warn!(region, problem, "a relay cannot be used");
-                return;
-            }
-            _ => return,
-        };
-        self.session.handle_peer(event, Instant::now());
+            } => tracing::warn!(region, problem, "a relay cannot be used"),
+            _ => {}
+        }
+        if let Some(event) = self.news.handle_event(&event, self.session.state()) {
+            self.session.handle_peer(event, Instant::now());
+        }
     }
 
     /// A message of the host that is neither picture nor measurement.
@@ -403,7 +382,7 @@ impl<'a> Desk<'a> {
         let state = self.session.state();
         let line = Line {
             state: state.name(),
-            path: self.last_path.clone(),
+            path: self.news.path().cloned(),
             rtt_ms: self.round_trip.or(pinged).map(ms),
             bitrate_bps: self.bitrate.0,
             bytes_received: self.bitrate.1,
@@ -440,25 +419,6 @@ impl<'a> Desk<'a> {
             picture.to_ppm()
         };
         std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))
-    }
-}
-
-fn path_of(path: &peer::Path) -> Path {
-    let kind = match path.local.kind {
-        _ if path.is_relayed() => Kind::Relay,
-        PathKind::Host => Kind::Host,
-        _ => Kind::Reflexive,
-    };
-    let (transport, region) = match &path.relay {
-        Some((RelayTransport::Tcp, region)) => (Transport::Tcp, Some(region.clone())),
-        Some((RelayTransport::Tls, region)) => (Transport::Tls, Some(region.clone())),
-        Some((RelayTransport::Udp, region)) => (Transport::Udp, Some(region.clone())),
-        None => (Transport::Udp, None),
-    };
-    Path {
-        kind,
-        transport,
-        region,
     }
 }
 
