@@ -13,6 +13,7 @@ pub mod config;
 pub mod event;
 pub mod ice_url;
 pub mod peer;
+pub mod stream_queue;
 pub mod turn_client;
 
 mod candidates;

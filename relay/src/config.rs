@@ -151,6 +151,8 @@ pub struct AdminConfig {
     pub address: SocketAddr,
     /// Bearer token for what changes anything; without it nothing can be changed.
     pub token: Option<Secret>,
+    /// A file that holds the token instead, relative to the configuration.
+    pub token_file: Option<PathBuf>,
 }
 
 /// `[drain]`
@@ -242,7 +244,7 @@ impl Config {
         if self.tls.is_none() && self.listen.iter().any(encrypted) {
             return says("a `tls` or `https` listener needs [tls] with `certificate` and `key`");
         }
-        Ok(())
+        self.admin.as_ref().map_or(Ok(()), AdminConfig::check)
     }
 
     /// Threads to start, given the machine's cores.
@@ -303,6 +305,22 @@ impl Config {
                 RelayAddressConfig::Mapped { bind, public } => RelayAddress { bind, public },
             })
             .collect()
+    }
+}
+
+impl AdminConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.token.is_some() && self.token_file.is_some() {
+            return Err(ConfigError(
+                "[admin] has both `token` and `token_file`".into(),
+            ));
+        }
+        match &self.token {
+            Some(token) if token.expose().is_empty() => {
+                Err(ConfigError("`token` in [admin] is empty".into()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -407,6 +425,8 @@ address = "127.0.0.1:9641"
                 "",
             ),
             ("[\"new\", \"old\"]", "[\"\"]"),
+            ("[admin]", "[admin]\ntoken = \"\""),
+            ("[admin]", "[admin]\ntoken = \"a\"\ntoken_file = \"b\""),
         ] {
             assert!(
                 Config::parse(&GOOD.replace(from, to)).is_err(),

@@ -4,6 +4,7 @@ mod admin;
 pub mod bench;
 #[expect(unsafe_code, reason = "epoll has no safe face in the standard library")]
 mod epoll;
+mod gate;
 mod shell;
 mod streams;
 #[expect(unsafe_code, reason = "batched socket calls with GRO and GSO")]

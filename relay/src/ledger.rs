@@ -309,16 +309,26 @@ impl Pool {
 
     // O(ports); EVEN-PORT is asked for by hardly anybody.
     fn take_even(&mut self, reserve: Reserve) -> Option<RelayPort> {
-        let start = self.rng.random_range(0..self.free.len().max(1));
-        let rotated = self.free.iter().cycle().skip(start).take(self.free.len());
-        let even = *rotated.into_iter().find(|port| {
-            let next_too = reserve == Reserve::Nothing || self.free.contains(&(**port | 1));
-            port.is_multiple_of(2) && next_too
+        let even = self.find_even(reserve).or_else(|| {
+            // Better an early reuse than a 508, as in `warm_up`.
+            let rested = self.cooling.drain(..).map(|(_, port)| port);
+            self.free.extend(rested);
+            self.find_even(reserve)
         })?;
         let odd = even | 1;
         self.free
             .retain(|port| *port != even && (reserve == Reserve::Nothing || *port != odd));
         Some(RelayPort(even))
+    }
+
+    fn find_even(&mut self, reserve: Reserve) -> Option<u16> {
+        let start = self.rng.random_range(0..self.free.len().max(1));
+        let mut rotated = self.free.iter().cycle().skip(start).take(self.free.len());
+        let even = rotated.find(|port| {
+            let next_too = reserve == Reserve::Nothing || self.free.contains(&(**port | 1));
+            port.is_multiple_of(2) && next_too
+        });
+        even.copied()
     }
 
     fn release(&mut self, port: RelayPort, now: Tick) {

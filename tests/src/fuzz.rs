@@ -2,6 +2,8 @@
 //!
 //! `tests/fuzz` wraps each for cargo-fuzz; `tests/corpus.rs` replays the committed inputs on stable.
 
+pub mod turn_server;
+
 use std::time::Instant;
 
 use peer::{Config, Peer, Side};
@@ -15,13 +17,14 @@ use protocol::turn::stream::Deframer;
 pub type Target = fn(&[u8]);
 
 /// One target each: its name is that of its folder in `tests/corpus` and of its cargo-fuzz wrapper.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("stun", stun),
     ("channel_data", channel_data),
     ("stream", stream),
     ("control", control_messages),
     ("signalling", signalling),
     ("offer", offer),
+    ("turn_server", turn_server::run),
 ];
 
 /// Reads every attribute of a message there is.

@@ -183,6 +183,31 @@ fn every_xtask_command_the_readme_names_exists() {
     assert_eq!(unknown, Vec::<&str>::new());
 }
 
+#[test]
+fn every_test_the_protocol_tables_name_exists() {
+    let defined: String = files(&["rs"]).into_iter().map(|(_, text)| text).collect();
+    let mut missing = Vec::new();
+    for (path, text) in files(&["md"]) {
+        if !path.starts_with("docs/rfc") {
+            continue;
+        }
+        let named = text.split('`').skip(1).step_by(2);
+        let names = named.filter(|word| is_test_name(word));
+        missing.extend(
+            names
+                .filter(|name| !defined.contains(&format!("fn {name}(")))
+                .map(|name| format!("{}: {name}", path.display())),
+        );
+    }
+    none(&missing);
+}
+
+/// A sentence: words of a function's name with at least three underscores between them.
+fn is_test_name(word: &str) -> bool {
+    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    word.chars().all(letters) && word.matches('_').count() >= 3
+}
+
 /// `up` → `Command::Up`.
 fn variant(command: &str) -> String {
     let name: String = command

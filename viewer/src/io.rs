@@ -9,4 +9,5 @@ mod port;
 mod printing;
 mod service;
 mod socket;
+mod tunnel;
 mod window;

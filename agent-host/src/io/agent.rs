@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use peer::io::{Handle, SessionConfig};
-use peer::{BitrateRange, Channel, CloseReason, Event, OutgoingFrame, SendError, Side};
+use peer::{BitrateRange, Channel, CloseReason, Event, OutgoingFrame, Side};
 use protocol::Secret;
 use protocol::control::FromHost;
 use protocol::id::SessionId;
@@ -93,10 +93,9 @@ impl Viewer for PeerViewer {
         };
         match self.0.send_video(outgoing) {
             Ok(()) => Delivery::Sent,
-            Err(SendError::Full | SendError::NotConnected) => Delivery::Dropped,
-            Err(error @ (SendError::NoVideo | SendError::TooLarge { .. })) => {
+            Err(error) => {
                 tracing::debug!(%error, "a frame was not sent");
-                Delivery::Sent
+                Delivery::Dropped
             }
         }
     }

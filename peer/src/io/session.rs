@@ -234,12 +234,14 @@ impl Inner {
     }
 
     fn handle_streams(&mut self, shared: &Arc<Shared>) {
-        for (id, outcome) in self.streams.exchange() {
+        let mut streams = std::mem::take(&mut self.streams);
+        streams.exchange(|id, outcome| {
             self.guard(|peer| match outcome {
-                Ok(bytes) => peer.handle_stream_bytes(id, &bytes, Instant::now()),
+                Ok(bytes) => peer.handle_stream_bytes(id, bytes, Instant::now()),
                 Err(problem) => peer.handle_stream_closed(id, &problem, Instant::now()),
             });
-        }
+        });
+        self.streams = streams;
         while let Some(request) = self.guard(Peer::poll_stream_request).flatten() {
             match request {
                 StreamRequest::Open {

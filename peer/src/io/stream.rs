@@ -1,8 +1,7 @@
 //! TCP and TLS connections to relays.
 //!
 //! Connecting and the TLS handshake block on a thread of their own; after that the session's thread
-//! reads and writes. A relay that does not take what is sent for [`QUEUE_BYTES_MAX`] loses packets:
-//! newest first, as a full router would.
+//! reads and writes. What a slow relay loses is decided by [`StreamQueue`].
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,22 +18,25 @@ use super::session::Shared;
 use super::sys::Interest;
 use crate::config::RelayTransport;
 use crate::peer::{StreamId, Transmit};
+use crate::stream_queue::StreamQueue;
 
 /// Includes the TLS handshake's single steps.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// 200 ms at 10 Mbit/s; more would be delay, not throughput.
-const QUEUE_BYTES_MAX: usize = 256 * 1024;
-/// Read in one turn.
+/// Read in one turn from one stream.
 const READ_LEN: usize = 64 * 1024;
 
 #[derive(Default)]
 pub(super) struct Streams {
     by_id: BTreeMap<StreamId, Stream>,
+    /// [`READ_LEN`] bytes from the first stream on, used again in every turn.
+    incoming: Vec<u8>,
 }
 
 struct Stream {
     connection: Connection,
-    outgoing: Vec<u8>,
+    queue: StreamQueue,
+    /// What has begun to leave and is finished whatever happens.
+    leaving: Vec<u8>,
 }
 
 enum Connection {
@@ -73,10 +75,9 @@ impl Streams {
         let Some(stream) = self.by_id.get_mut(&id) else {
             return;
         };
+        let now = Instant::now();
         for packet in packets {
-            if stream.outgoing.len() + packet.bytes.len() <= QUEUE_BYTES_MAX {
-                stream.outgoing.extend_from_slice(&packet.bytes);
-            }
+            stream.queue.push(packet.bytes.clone(), now);
         }
         // An error shows itself again at the next read.
         let _ = stream.write();
@@ -86,22 +87,26 @@ impl Streams {
         self.by_id.values().any(Stream::wants_write)
     }
 
-    /// Writes what waits and reads what came, from every stream.
-    pub(super) fn exchange(&mut self) -> Vec<(StreamId, Result<Vec<u8>, String>)> {
-        let mut outcomes = Vec::new();
-        for (&id, stream) in &mut self.by_id {
-            match stream.exchange() {
-                Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => outcomes.push((id, Ok(bytes))),
-                Err(error) => outcomes.push((id, Err(format!("The relay hung up ({error})")))),
-            }
+    /// Writes what waits and reads what came, from every stream. A stream that ended is told once
+    /// and forgotten.
+    pub(super) fn exchange(&mut self, mut heard: impl FnMut(StreamId, Result<&[u8], String>)) {
+        if self.by_id.is_empty() {
+            return;
         }
-        for (id, outcome) in &outcomes {
-            if outcome.is_err() {
-                self.by_id.remove(id);
-            }
-        }
-        outcomes
+        self.incoming.resize(READ_LEN, 0);
+        let incoming = &mut self.incoming;
+        self.by_id
+            .retain(|&id, stream| match stream.exchange(incoming) {
+                Ok([]) => true,
+                Ok(bytes) => {
+                    heard(id, Ok(bytes));
+                    true
+                }
+                Err(error) => {
+                    heard(id, Err(format!("The relay hung up ({error})")));
+                    false
+                }
+            });
     }
 
     pub(super) fn close(&mut self, id: StreamId) {
@@ -118,14 +123,20 @@ impl Streams {
 
 impl Stream {
     fn wants_write(&self) -> bool {
-        !self.outgoing.is_empty() || self.connection.wants_write()
+        !self.leaving.is_empty() || !self.queue.is_empty() || self.connection.wants_write()
     }
 
     fn write(&mut self) -> io::Result<()> {
-        while !self.outgoing.is_empty() {
-            match self.connection.io().write(&self.outgoing) {
+        loop {
+            if self.leaving.is_empty() {
+                self.queue.fill(&mut self.leaving, Instant::now());
+            }
+            if self.leaving.is_empty() {
+                break;
+            }
+            match self.connection.io().write(&self.leaving) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(len) => drop(self.outgoing.drain(..len)),
+                Ok(len) => drop(self.leaving.drain(..len)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -136,11 +147,11 @@ impl Stream {
         }
     }
 
-    fn exchange(&mut self) -> io::Result<Vec<u8>> {
+    /// What came, at the front of `buf`; nothing if nothing did.
+    fn exchange<'a>(&mut self, buf: &'a mut [u8]) -> io::Result<&'a [u8]> {
         self.write()?;
-        let mut bytes = vec![0; READ_LEN];
         let mut len = 0;
-        while let Some(room) = bytes.get_mut(len..)
+        while let Some(room) = buf.get_mut(len..)
             && !room.is_empty()
         {
             match self.connection.io().read(room) {
@@ -151,8 +162,7 @@ impl Stream {
                 Err(error) => return Err(error),
             }
         }
-        bytes.truncate(len);
-        Ok(bytes)
+        Ok(buf.get(..len).unwrap_or_default())
     }
 }
 
@@ -171,7 +181,8 @@ pub(super) fn open(
         Ok((connection, local)) => {
             let stream = Stream {
                 connection,
-                outgoing: Vec::new(),
+                queue: StreamQueue::default(),
+                leaving: Vec::new(),
             };
             shared.lock().streams.by_id.insert(id, stream);
             shared.with(|peer, now| peer.handle_stream_open(id, local, now));

@@ -25,6 +25,7 @@ use serde_json::json;
 use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
 
+use super::gate::may_change;
 use super::worker::{Control, Handle, unix_now};
 use crate::config::{Config, Listen, Transport};
 use crate::ledger::Ledger;
@@ -151,9 +152,8 @@ async fn revoke(
     Path(session): Path<String>,
     headers: HeaderMap,
 ) -> impl IntoResponse {
-    if !admin.may_change(&headers) {
-        let body =
-            json!({"code": "FORBIDDEN", "message": "Send the admin token as a bearer token."});
+    if let Err(refused) = may_change(&headers, admin.0.token.as_ref()) {
+        let body = json!({"code": "FORBIDDEN", "message": refused.sentence()});
         return (StatusCode::FORBIDDEN, Json(body));
     }
     admin.0.ledger.revoke(&session);
@@ -165,19 +165,6 @@ async fn revoke(
         ended += answered(answer).await.unwrap_or_default();
     }
     (StatusCode::OK, Json(json!({ "ended": ended })))
-}
-
-impl Admin {
-    fn may_change(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.0.token else {
-            return false;
-        };
-        let sent = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "));
-        sent.is_some_and(|sent| Secret::new(sent) == *token)
-    }
 }
 
 async fn total(admin: &Admin) -> Option<Counters> {

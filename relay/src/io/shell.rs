@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use protocol::Secret;
 use rand::Rng;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -41,14 +42,28 @@ pub fn load(file: &Path) -> Result<Config> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("cannot read the configuration {}", file.display()))?;
     let mut config = Config::parse(&text).with_context(|| file.display().to_string())?;
+    // Relative to the file, so that the relay can be started from anywhere.
+    let folder = file.parent().unwrap_or(Path::new("."));
+    if let Some(admin) = &mut config.admin
+        && let Some(token_file) = &admin.token_file
+    {
+        admin.token = Some(read_token(&folder.join(token_file))?);
+    }
     if let Some(tls) = &mut config.tls {
-        // Relative to the file, so that the relay can be started from anywhere.
-        let folder = file.parent().unwrap_or(Path::new("."));
         tls.certificate = folder.join(&tls.certificate);
         tls.key = folder.join(&tls.key);
     }
     load_tls(config.tls.as_ref())?;
     Ok(config)
+}
+
+fn read_token(file: &Path) -> Result<Secret> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the admin token {}", file.display()))?;
+    match text.trim() {
+        "" => bail!("the admin token {} is empty", file.display()),
+        token => Ok(Secret::new(token)),
+    }
 }
 
 /// The listeners of all workers, bound, and what they were bound to.

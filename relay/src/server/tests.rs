@@ -229,6 +229,38 @@ fn a_reserved_port_is_the_next_higher_one() {
     assert_eq!((even % 2, odd.port()), (0, even + 1));
 }
 
+// RFC 8656 §7.2: R=0 takes the even port alone. Each leaked neighbour would be missing at the end
+// of a range of 100 ports: 50 clients in turn must leave room for more.
+#[test]
+fn an_even_port_without_reservation_keeps_no_neighbour() {
+    let mut rig = Rig::new();
+    for _ in 0..200 {
+        let bytes = rig.request(1, &alice(), Method::Allocate, |b| {
+            udp(b);
+            b.attribute(Attribute::EVEN_PORT, &[0]);
+        });
+        let answer = Message::parse(&bytes).unwrap();
+        assert_eq!(answer.xor_relayed_address().unwrap().port() % 2, 0);
+        assert_eq!(answer.reservation_token(), None);
+        let ended = rig.code(1, &alice(), Method::Refresh, |b| {
+            b.lifetime(Duration::ZERO);
+        });
+        assert_eq!(ended, None);
+    }
+}
+
+// RFC 8656 §8.2: a Refresh for a family the allocation lacks is 443 and leaves it alone.
+#[test]
+fn a_refresh_of_the_family_an_allocation_lacks_is_443() {
+    let mut rig = Rig::allocated();
+    let code = rig.code(1, &alice(), Method::Refresh, |b| {
+        b.attribute(Attribute::REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0])
+            .lifetime(Duration::ZERO);
+    });
+    assert_eq!(code, Some(443));
+    assert_eq!(rig.server.counters().allocations, 1);
+}
+
 // RFC 8489 §9.2.4 and §18.1: SHA-256 for those who ask, and no way to hide the offer.
 #[test]
 fn sha256_is_accepted_and_a_bid_down_is_refused() {

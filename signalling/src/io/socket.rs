@@ -9,6 +9,8 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use protocol::signal::{MESSAGE_LEN_MAX, PING_INTERVAL_SECS};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 
 use super::service::close_code;
 use crate::rate::Rate;
@@ -104,7 +106,8 @@ impl Socket {
                         silent_at = tokio::time::Instant::now() + self.silence_max();
                     }
                     Some(Ok(message)) => return self.judge(message, counters),
-                    Some(Err(_)) | None => return Received::Gone,
+                    Some(Err(error)) => return broken(error, counters),
+                    None => return Received::Gone,
                 },
                 () = tokio::time::sleep_until(silent_at) => {
                     counters.silent.fetch_add(1, Ordering::Relaxed);
@@ -178,4 +181,19 @@ impl Socket {
             FIRST_MESSAGE_WITHIN
         }
     }
+}
+
+/// The WebSocket layer gave up: counted by what the other side did, if it did something.
+fn broken(error: axum::Error, counters: &SocketCounters) -> Received {
+    let counter = match error.into_inner().downcast_ref::<Error>() {
+        Some(Error::Capacity(_)) => &counters.too_large,
+        // A connection that just ends is no fault of anybody's.
+        Some(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
+            return Received::Gone;
+        }
+        Some(Error::Protocol(_) | Error::Utf8(_)) => &counters.malformed,
+        _ => return Received::Gone,
+    };
+    counter.fetch_add(1, Ordering::Relaxed);
+    Received::Gone
 }

@@ -11,6 +11,7 @@ use protocol::signal::{FromAgent, FromViewer, PathMode, Role, ToAgent, ToViewer,
 use protocol::token::SigningKey;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -116,9 +117,35 @@ async fn an_oversized_message_closes_its_own_socket_and_no_other() {
     // The socket may be closed before all of it is sent.
     let _ = viewer.0.send(huge).await;
     assert_eq!(viewer.close_code().await, None);
+    let counted = server
+        .service
+        .socket_counters()
+        .too_large
+        .load(Ordering::Relaxed);
+    assert_eq!(counted, 2);
 
     agent.send(&FromAgent::Ping).await;
     assert_eq!(agent.receive::<ToAgent>().await, ToAgent::Pong);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_websocket_frame_end_their_own_socket_and_are_counted() {
+    let server = Server::start(Database::Works).await;
+    let mut viewer = server.connect(VIEWER_PATH).await;
+    // RFC 6455 §5.2: reserved bits set, a reserved opcode, and no mask.
+    let MaybeTlsStream::Plain(stream) = viewer.0.get_mut() else {
+        panic!("a plain connection");
+    };
+    stream.write_all(&[0xff; 16]).await.unwrap();
+    assert!(matches!(
+        viewer.0.next().await,
+        None | Some(Err(_) | Ok(Message::Close(_)))
+    ));
+    let counters = server.service.socket_counters();
+    assert_eq!(counters.malformed.load(Ordering::Relaxed), 1);
+    let mut other = server.connect(VIEWER_PATH).await;
+    other.send(&FromViewer::Ping).await;
+    assert_eq!(other.receive::<ToViewer>().await, ToViewer::Pong);
 }
 
 #[tokio::test]

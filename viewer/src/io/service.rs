@@ -14,8 +14,13 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::tunnel;
+use crate::proxy::{Proxy, ProxyEnv};
+
 /// How long one request or the opening of the socket may take.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -27,6 +32,7 @@ pub(super) struct Service {
     cloud: String,
     instance: InstanceId,
     key: Secret,
+    proxies: ProxyEnv,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +54,7 @@ impl Service {
             cloud: cloud.trim_end_matches('/').to_owned(),
             instance,
             key,
+            proxies: ProxyEnv::read(|name| std::env::var(name).ok()),
         })
     }
 
@@ -83,12 +90,33 @@ impl Service {
             .max_message_size(Some(MESSAGE_LEN_MAX))
             .max_frame_size(Some(MESSAGE_LEN_MAX));
         let url = format!("ws{rest}{VIEWER_PATH}");
-        let connect = tokio_tungstenite::connect_async_with_config(url, Some(limits), true);
+        let connect = async {
+            let Some((proxy, host, port)) = self.proxy()? else {
+                let direct = tokio_tungstenite::connect_async_with_config(url, Some(limits), true);
+                return Ok::<_, BoxError>(direct.await?.0);
+            };
+            let stream = tunnel::open(&proxy, &host, port).await?;
+            let over =
+                tokio_tungstenite::client_async_tls_with_config(url, stream, Some(limits), None);
+            Ok(over.await?.0)
+        };
         match tokio::time::timeout(REQUEST_MAX, connect).await {
-            Ok(Ok((socket, _))) => Ok(socket),
-            Ok(Err(error)) => Err(self.unreachable(&error)),
+            Ok(Ok(socket)) => Ok(socket),
+            Ok(Err(error)) => Err(self.unreachable(&*error)),
             Err(elapsed) => Err(self.unreachable(&elapsed)),
         }
+    }
+
+    /// The proxy that stands before the service, and the service's own address.
+    fn proxy(&self) -> Result<Option<(Proxy, String, u16)>, BoxError> {
+        let url = reqwest::Url::parse(&self.cloud)?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let proxy = match url.scheme() {
+            "https" => self.proxies.for_tls(&host)?,
+            _ => self.proxies.for_plain(&host)?,
+        };
+        let port = url.port_or_known_default().unwrap_or(80);
+        Ok(proxy.map(|proxy| (proxy, host, port)))
     }
 
     fn unreachable(&self, error: &dyn std::error::Error) -> Problem {
@@ -116,4 +144,56 @@ pub(super) fn closed() -> Problem {
         "The signalling connection was closed.",
         "It is opened again by itself; the picture goes on meanwhile.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_signalling_socket_goes_through_the_proxy() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let proxy = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            tokio_tungstenite::accept_async(stream).await.unwrap();
+            String::from_utf8(head).unwrap()
+        });
+        // No resolver knows this name: only the proxy can lead there.
+        let mut service = service("http://cloud.invalid:8443");
+        service.proxies.http = Some(format!("http://{address}"));
+        service.open_socket().await.unwrap();
+        let asked = proxy.await.unwrap();
+        assert!(asked.starts_with("CONNECT cloud.invalid:8443 HTTP/1.1\r\n"));
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_refuses_is_a_service_that_cannot_be_reached() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let refusal = b"HTTP/1.1 403 Forbidden\r\n\r\n";
+            stream.write_all(refusal).await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        });
+        let mut service = service("http://cloud.invalid:8443");
+        service.proxies.http = Some(format!("http://{address}"));
+        let problem = service.open_socket().await.unwrap_err();
+        assert_eq!(problem.code, Code::ServiceUnreachable);
+    }
+
+    fn service(cloud: &str) -> Service {
+        let mut service = Service::new(cloud, "desk".parse().unwrap(), "key".into()).unwrap();
+        service.proxies = ProxyEnv::default();
+        service
+    }
 }

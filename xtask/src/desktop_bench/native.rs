@@ -17,8 +17,8 @@ use crate::up::part::{Crew, Ready};
 
 /// Headless sessions for the time to the first picture, after one that warms everything.
 const FIRST_PICTURES: usize = 5;
-/// One of them.
-const SESSION: &str = "1.5";
+/// One of them, in seconds: a busy machine has its picture before the last line of statistics.
+const SESSION: &str = "2.5";
 const SESSION_LIMIT: Duration = Duration::from_secs(30);
 
 /// Figures of the native viewer on the desktop `up` made.

@@ -1,0 +1,265 @@
+//! The relay's server under a sequence of requests, packets and pauses that the input spells.
+//!
+//! Two bytes are a step. Beside the server runs a model that knows only who was permitted what, and
+//! every step is held against it: strangers get no amplifier, nothing passes without a permission
+//! that is still alive, and the quotas hold.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use protocol::Secret;
+use protocol::turn::credential::{self, Credential};
+use protocol::turn::integrity::Key;
+use protocol::turn::message::{Builder, Class, Message, Method, PasswordAlgorithm, TransactionId};
+use relay::auth::Credentials;
+use relay::endpoint::{Client, RelayId, SocketId};
+use relay::ledger::{Ledger, Quotas};
+use relay::policy::PolicyConfig;
+use relay::server::{Command, Forward, Limits, RelayAddress, Seed, Server, Settings};
+
+const REALM: &str = "test";
+const UNIX_NOW: Duration = Duration::from_secs(1_767_225_600);
+/// Steps of one input; more only makes a run slower.
+const STEPS_MAX: usize = 256;
+/// Every client is the same user, so that a third allocation meets the quota.
+const ALLOCATIONS_PER_USER: usize = 2;
+/// RFC 8656 §9: a permission lives so long.
+const PERMISSION: Duration = Duration::from_secs(300);
+/// A challenge with realm, nonce and algorithms; nothing else may be larger than 1.6 × its request.
+const CHALLENGE_LEN_MAX: usize = 104;
+
+/// Runs the steps; whatever they are, the model's rules hold.
+pub fn run(bytes: &[u8]) {
+    let mut run = Run::new(super::now());
+    for step in bytes.chunks_exact(2).take(STEPS_MAX) {
+        run.step(step[0], step[1], bytes);
+        assert!(run.server.allocations(100, run.now).len() <= ALLOCATIONS_PER_USER);
+    }
+}
+
+struct Run {
+    server: Server,
+    now: Instant,
+    credential: Credential,
+    transactions: u32,
+    clients_by_relay: BTreeMap<RelayId, Client>,
+    /// Until when this client may exchange packets with this address, at most.
+    permitted: BTreeMap<(SocketAddr, IpAddr), Instant>,
+}
+
+impl Run {
+    fn new(now: Instant) -> Self {
+        let secret = Secret::new("secret");
+        let day = Duration::from_secs(24 * 3600);
+        let quotas = Quotas {
+            allocations: 100,
+            allocations_per_user: ALLOCATIONS_PER_USER as _,
+            allocations_per_address: 100,
+        };
+        let ledger = Ledger::new(quotas, 1, 50_000..=60_000, [3; 32]);
+        let seed = Seed {
+            nonce_key: [4; 32],
+            hash_keys: [5, 6],
+        };
+        Self {
+            server: Server::new(settings(&secret), ledger, seed, UNIX_NOW, now),
+            now,
+            credential: credential::derive(&secret, "s", &[], UNIX_NOW + day),
+            transactions: 0,
+            clients_by_relay: BTreeMap::new(),
+            permitted: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self, kind: u8, argument: u8, input: &[u8]) {
+        let client = client(argument);
+        match kind % 8 {
+            0 => self.stranger(client, &input[usize::from(argument) % input.len()..]),
+            1 => self.allocate(client),
+            2 => self.permit(client, peer(argument)),
+            3 => self.send(client, peer(argument)),
+            4 => self.refresh(client, Duration::from_secs(u64::from(argument >> 3) * 60)),
+            5 => self.peer_speaks(peer(argument)),
+            6 => self.pause(Duration::from_secs(u64::from(argument) * 4)),
+            _ => {
+                let bytes = self.message(Class::Request, Method::Allocate, |_| {});
+                self.stranger(client, &bytes);
+            }
+        }
+    }
+
+    /// Without credentials: an answer of bounded size, and nothing is forwarded.
+    fn stranger(&mut self, client: Client, bytes: &[u8]) {
+        let answers = self.ask(client, bytes);
+        let allowed = (bytes.len() * 8 / 5).max(CHALLENGE_LEN_MAX);
+        let len: usize = answers.iter().map(Vec::len).sum();
+        assert!(len <= allowed, "{len} bytes for {}", bytes.len());
+    }
+
+    fn allocate(&mut self, client: Client) {
+        self.request(client, Method::Allocate, |builder| {
+            builder.requested_transport_udp();
+        });
+    }
+
+    fn permit(&mut self, client: Client, peer: SocketAddr) {
+        let granted = self.request(client, Method::CreatePermission, |builder| {
+            builder.xor_peer_address(peer);
+        });
+        if granted {
+            let until = self.now + PERMISSION;
+            self.permitted.insert((client.addr, peer.ip()), until);
+        }
+    }
+
+    fn refresh(&mut self, client: Client, lifetime: Duration) {
+        let granted = self.request(client, Method::Refresh, |builder| {
+            builder.lifetime(lifetime);
+        });
+        if granted && lifetime.is_zero() {
+            self.permitted.retain(|(addr, _), _| *addr != client.addr);
+        }
+    }
+
+    fn send(&mut self, client: Client, peer: SocketAddr) {
+        let bytes = self.message(Class::Indication, Method::Send, |builder| {
+            builder.xor_peer_address(peer).data(b"payload");
+        });
+        self.ask(client, &bytes);
+    }
+
+    fn peer_speaks(&mut self, peer: SocketAddr) {
+        let relays: Vec<_> = self.clients_by_relay.keys().copied().collect();
+        for relay in relays {
+            let forward = self.server.handle_peer(relay, peer, 7, self.now);
+            if let Forward::ToClient { client, .. } = forward {
+                self.assert_permitted(client, peer);
+            }
+        }
+    }
+
+    fn pause(&mut self, time: Duration) {
+        self.now += time;
+        self.server.handle_timeout(self.now);
+        self.answers(None);
+    }
+
+    /// Takes the challenge, then asks with credentials; whether it was granted.
+    fn request(&mut self, client: Client, method: Method, write: impl Fn(&mut Builder)) -> bool {
+        let challenge = self.message(Class::Request, method, &write);
+        let answers = self.ask(client, &challenge);
+        let nonce = answers
+            .first()
+            .and_then(|bytes| Message::parse(bytes).ok()?.nonce().map(<[u8]>::to_vec));
+        let Some(nonce) = nonce else { return false };
+        let Credential { username, password } = self.credential.clone();
+        let key = Key::long_term(PasswordAlgorithm::Md5, &username, REALM, &password);
+        let bytes = self.message(Class::Request, method, |builder| {
+            write(builder);
+            builder.username(&username).realm(REALM).nonce(&nonce);
+            builder.integrity(&key);
+        });
+        let answers = self.ask(client, &bytes);
+        let class = answers
+            .first()
+            .and_then(|bytes| Some(Message::parse(bytes).ok()?.class()));
+        class == Some(Class::Success)
+    }
+
+    fn ask(&mut self, client: Client, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let forward = self.server.handle_client(client, bytes, self.now);
+        match forward {
+            Forward::Nothing => {}
+            Forward::ToPeer { peer, .. } => self.assert_permitted(client, peer),
+            Forward::ToClient { .. } => panic!("no client talks to a relayed address here"),
+        }
+        self.answers(Some(client))
+    }
+
+    fn answers(&mut self, client: Option<Client>) -> Vec<Vec<u8>> {
+        while let Some(command) = self.server.poll_command() {
+            match command {
+                Command::Bind { relay, .. } => {
+                    let client = client.expect("only a request allocates");
+                    self.clients_by_relay.insert(relay, client);
+                    self.server.handle_bound(relay, Ok(()), self.now);
+                }
+                Command::Unbind { relay } => {
+                    self.clients_by_relay.remove(&relay);
+                }
+                Command::Ended { .. } => {}
+            }
+        }
+        let mut answers = Vec::new();
+        while let Some(transmit) = self.server.poll_transmit() {
+            assert_eq!(Some(transmit.client), client, "an answer goes to who asked");
+            answers.push(transmit.bytes.to_vec());
+        }
+        answers
+    }
+
+    fn assert_permitted(&self, client: Client, peer: SocketAddr) {
+        let until = self.permitted.get(&(client.addr, peer.ip()));
+        assert!(
+            until.is_some_and(|until| self.now <= *until),
+            "{peer} was not permitted"
+        );
+    }
+
+    fn message(
+        &mut self,
+        class: Class,
+        method: Method,
+        write: impl FnOnce(&mut Builder),
+    ) -> Vec<u8> {
+        self.transactions += 1;
+        let mut id = [0; 12];
+        id[..4].copy_from_slice(&self.transactions.to_be_bytes());
+        let mut bytes = vec![0; 512];
+        let mut builder = Builder::new(&mut bytes, class, method, TransactionId(id));
+        write(&mut builder);
+        let len = builder.finish().expect("a request fits");
+        bytes.truncate(len);
+        bytes
+    }
+}
+
+fn client(argument: u8) -> Client {
+    Client {
+        socket: SocketId(0),
+        addr: SocketAddr::from(([192, 0, 2, 20], 6000 + u16::from(argument % 4))),
+    }
+}
+
+fn peer(argument: u8) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 100 + (argument >> 2) % 2], 7000))
+}
+
+fn settings(secret: &Secret) -> Settings {
+    let address = IpAddr::from([192, 0, 2, 30]);
+    Settings {
+        credentials: Credentials {
+            realm: REALM.into(),
+            shared_secrets: vec![secret.clone()],
+            ..Credentials::default()
+        },
+        relay_addresses: vec![RelayAddress {
+            bind: address,
+            public: address,
+        }],
+        limits: Limits {
+            permissions: 64,
+            channels: 64,
+            bytes_per_second: 0,
+            bytes_per_second_total: 0,
+            stranger_replies_per_second: 0,
+            session: Duration::from_secs(24 * 3600),
+        },
+        policy: PolicyConfig {
+            allow: vec!["192.0.2.0/24".parse().expect("a prefix")],
+            relay_ports: Some(50_000..=60_000),
+            ..PolicyConfig::default()
+        },
+    }
+}
