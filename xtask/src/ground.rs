@@ -68,8 +68,8 @@ const DESKTOP: &[Need] = &[
     need("pcmanfm", Probe::Program("pcmanfm"), "its file manager"),
     need(
         "x11-xserver-utils",
-        Probe::Program("xsetroot"),
-        "its background",
+        Probe::Program("xrandr"),
+        "its size and its background",
     ),
     need(
         "fonts-dejavu-core",

@@ -133,7 +133,12 @@ fn build() -> Result<()> {
 /// Starts every part in the order they need each other; returns where to click.
 fn start(plan: &Plan, crew: &mut Crew) -> Result<report::Up> {
     if plan.owns_display() {
-        for spec in desktop::parts(plan) {
+        let mut parts = desktop::parts(plan).into_iter();
+        if let Some(server) = parts.next() {
+            crew.start(server)?;
+            desktop::set_size(plan)?;
+        }
+        for spec in parts {
             crew.start(spec)?;
         }
     }

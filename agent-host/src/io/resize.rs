@@ -8,6 +8,9 @@ use x11rb::protocol::randr::{self, ConnectionExt as _, ModeInfo};
 use x11rb::protocol::xproto::{ConnectionExt as _, Window};
 use x11rb::rust_connection::RustConnection;
 
+/// How the names of the modes end that are made here.
+const OUR_MODES: &str = "-fit";
+
 /// Dots per inch: what programs take for 100 %.
 const DPI: u32 = 96;
 
@@ -53,7 +56,31 @@ pub(super) fn resize(
     let result = switch(conn, root, crtc, output, mode, (width, height));
     conn.ungrab_server()?;
     conn.flush()?;
+    if result.is_ok() {
+        drop_our_modes(conn, output, &resources, mode);
+    }
     result
+}
+
+/// Modes we made for earlier sizes: a window that is dragged would leave hundreds behind.
+fn drop_our_modes(
+    conn: &RustConnection,
+    output: randr::Output,
+    resources: &randr::GetScreenResourcesReply,
+    keep: randr::Mode,
+) {
+    let mut names = resources.names.as_slice();
+    for mode in &resources.modes {
+        let len = usize::from(mode.name_len).min(names.len());
+        let (name, rest) = names.split_at(len);
+        names = rest;
+        if mode.id != keep && name.ends_with(OUR_MODES.as_bytes()) {
+            // One that is gone already, or in use elsewhere, stays as it is.
+            let _ = conn.randr_delete_output_mode(output, mode.id);
+            let _ = conn.randr_destroy_mode(mode.id);
+        }
+    }
+    let _ = conn.flush();
 }
 
 fn add_mode(
@@ -63,7 +90,7 @@ fn add_mode(
     width: u16,
     height: u16,
 ) -> anyhow::Result<randr::Mode> {
-    let name = format!("{width}x{height}-fit");
+    let name = format!("{width}x{height}{OUR_MODES}");
     let mode = ModeInfo {
         width,
         height,

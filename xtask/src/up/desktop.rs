@@ -4,13 +4,14 @@
 use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 use super::part::{Ready, Spec};
 use super::plan::Plan;
-use crate::run::on_path;
+use crate::run::{self, on_path};
 
 /// Where displays of our own are looked for; below are those of people.
 const DISPLAYS: std::ops::Range<u32> = 90..400;
@@ -20,6 +21,15 @@ const X_READY_LIMIT: Duration = Duration::from_secs(15);
 
 /// Every Debian has it without generating one. In the C locale xterm drops what is not Latin-1.
 const UTF8_LOCALE: &str = "C.UTF-8";
+
+/// An X server in memory never grows past the size it starts with; a viewer's window may. Costs
+/// 33 MB of the server, untouched until used.
+const LARGEST: Size = Size {
+    width: 3840,
+    height: 2160,
+};
+/// One call of `xrandr`.
+const XRANDR_LIMIT: Duration = Duration::from_secs(10);
 
 /// Width and height in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,8 +145,29 @@ pub(crate) fn parts(plan: &Plan) -> Vec<Spec> {
     parts
 }
 
+/// Gives the screen the wanted size: it starts as large as it may ever become.
+pub(crate) fn set_size(plan: &Plan) -> Result<()> {
+    let Size { width, height } = plan.size;
+    let (name, width, height) = (plan.size.to_string(), width.to_string(), height.to_string());
+    // Timings of a monitor that is not there: only the two sizes count.
+    let mode = [&name, "0", &width, "0", "0", "0", &height, "0", "0", "0"];
+    xrandr(plan, &[&["--newmode"], &mode[..]].concat())?;
+    xrandr(plan, &["--addmode", "screen", &name])?;
+    xrandr(plan, &["--output", "screen", "--mode", &name])
+}
+
+fn xrandr(plan: &Plan, args: &[&str]) -> Result<()> {
+    let mut command = Command::new("xrandr");
+    command.args(["-display", &plan.display]).args(args);
+    run::quiet(command, XRANDR_LIMIT).map(drop)
+}
+
 fn server_args(plan: &Plan) -> Vec<String> {
-    let screen = format!("{}x24", plan.size);
+    let largest = Size {
+        width: plan.size.width.max(LARGEST.width),
+        height: plan.size.height.max(LARGEST.height),
+    };
+    let screen = format!("{largest}x24");
     [
         plan.display.as_str(),
         "-screen",
