@@ -1,7 +1,7 @@
 /** The main job: a real desktop in a real browser, directly and through the relay. */
 
 import assert from "node:assert/strict";
-import { readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { House, Viewer, until } from "./house.mjs";
 
@@ -47,14 +47,10 @@ test("what is typed reaches a real terminal, and its answer comes back as pixels
   await withViewer(house.viewer_url, async (viewer) => {
     await viewer.live();
     await viewer.click(300, 300);
+    await house.focused("XTerm");
     await viewer.page.keyboard.type(`echo 'Typed & "seen" {1}~' > ${file}\n`, { delay: 15 });
-    await until("the file is written", () => {
-      try {
-        return readFileSync(file, "utf8") === `Typed & "seen" {1}~\n`;
-      } catch {
-        return false;
-      }
-    });
+    await until("the file is written", () => existsSync(file) && readFileSync(file, "utf8") !== "");
+    assert.equal(readFileSync(file, "utf8"), `Typed & "seen" {1}~\n`);
     const red = async () => ((await viewer.pixels([[300, 300]]))?.[0] ?? 0) >> 16;
     await viewer.page.keyboard.type("printf '\\e[41m\\e[2J'\n", { delay: 15 });
     await until("the terminal is red", async () => (await red()) > 150);
@@ -114,3 +110,21 @@ function paste() {
     reader.on("close", () => resolve(text));
   });
 }
+
+test("the desktop takes the window's size when the two are to match, and grows past its first one", async () => {
+  const size = () => house.ask("xwininfo", "-root");
+  await withViewer(house.viewer_url, async (viewer) => {
+    await viewer.live();
+    await viewer.page.getByRole("button", { name: "Size of the desktop" }).click();
+    await viewer.page.getByRole("radio", { name: /^Match this window/ }).check();
+    await until("the desktop has the size of the window", () => /Width: 1700\s+Height: 1000/.test(size()));
+    const picture = () => viewer.page.evaluate(() => document.querySelector("video").videoWidth);
+    await until("so has the picture", async () => (await picture()) === 1700);
+    // The server cleared the windows; a program draws again.
+    await house.draw();
+    await viewer.showsPattern();
+    await viewer.shot("matched");
+    await viewer.page.setViewportSize({ width: 1000, height: 701 });
+    await until("the desktop follows the window", () => /Width: 1000\s+Height: 70[01]/.test(size()));
+  }, { viewport: { width: 1700, height: 1000 } });
+});

@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -107,6 +107,26 @@ export class House {
     const program = this.run(`${PROGRAMS}/lab-probe`, "draw", "--display", this.display, "--code", `${code}`);
     await new Promise((resolve) => program.stdout.once("data", resolve));
     return program;
+  }
+
+  /** What a program says of the desktop; `null` when it fails. */
+  ask(program, ...args) {
+    const options = { env: { ...process.env, DISPLAY: this.display }, stdio: ["ignore", "pipe", "ignore"] };
+    try {
+      return execFileSync(program, args, options).toString();
+    } catch {
+      return null;
+    }
+  }
+
+  /** A click moves the focus only when the window manager comes round to it: keys wait for that. */
+  async focused(kind) {
+    let seen;
+    await until("the focus moves", () => {
+      const window = this.ask("xdotool", "getwindowfocus")?.trim();
+      seen = window && this.ask("xprop", "-id", window, "WM_CLASS");
+      return seen?.includes(kind);
+    }).catch((error) => assert.fail(`${error.message} to ${kind}; it is with ${seen}`));
   }
 
   /** One of the relay's own counters, all labels added. */

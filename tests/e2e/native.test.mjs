@@ -138,6 +138,7 @@ test("a person types in the window and a real terminal answers, umlauts and all"
   assert.equal(window.place.scale, 1, "the window takes the desktop's size");
   click(window, 300, 300);
   await until("the window has the focus", () => xdotool("getwindowfocus") === window.id);
+  await house.focused("XTerm");
   xdotool("type", "--delay", 20, `echo 'In a window: "seen" {1}~ äß€' > ${file}\n`);
   await written(file, `In a window: "seen" {1}~ äß€\n`);
 });
