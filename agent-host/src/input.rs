@@ -3,16 +3,22 @@
 //! A key the server's layout has is pressed where it is, with Shift and AltGr put right around it
 //! if need be. A key it lacks borrows a spare keycode, which is given back. Every key and button
 //! that went down goes up: on its release, on lost focus, on the end of the session.
+//!
+//! Rule: a held key repeats when its viewer says so, never by itself. The server's own repeat would
+//! go on typing while a stalled network holds the release back.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::keymap::{Keycode, Keymap, Keysym, LEVEL3_SHIFT, Mods, SHIFT, keysym_of};
+use crate::keymap::{Found, Keycode, Keymap, Keysym, LEVEL3_SHIFT, Mods, SHIFT, keysym_of};
 
 /// Events that wait behind text that is still being typed. When full the newest is dropped.
 const WAITING_MAX: usize = 8192;
 /// Keys held at once; a keyboard reports fewer. More are not pressed.
 const HELD_MAX: usize = 64;
+/// Repeats of a key follow each other at least so far apart; nearer ones are dropped. Keyboards make
+/// 40 a second at most, so those are a stall's backlog, which must not run on after the release.
+const REPEAT_GAP: Duration = Duration::from_millis(15);
 /// A borrowed keycode gets another meaning only after programs had time to ask for the first.
 const REUSE_AFTER: Duration = Duration::from_millis(60);
 /// A borrowed keycode that was not used for so long is given back.
@@ -97,7 +103,10 @@ pub struct Hands {
 struct Held {
     keysym: Keysym,
     code: u16,
-    keycode: Keycode,
+    /// `None`: it was tapped, because what it means takes other modifiers than those held.
+    keycode: Option<Keycode>,
+    /// When it last went down.
+    struck_at: Instant,
 }
 
 #[derive(Debug)]
@@ -115,6 +124,14 @@ enum Waiting {
 
 /// A spare keycode is not free yet.
 struct NotYet;
+
+/// How a key goes down.
+#[derive(Clone, Copy)]
+enum Press {
+    Hold(Keycode),
+    /// It needs other modifiers than those held.
+    Tap(Found),
+}
 
 impl Hands {
     /// The server has another keyboard map.
@@ -162,7 +179,7 @@ impl Hands {
         let held = &self.held;
         let out = &mut self.out;
         self.borrowed.retain(|borrowed| {
-            let in_use = held.iter().any(|h| h.keycode == borrowed.keycode);
+            let in_use = held.iter().any(|h| h.keycode == Some(borrowed.keycode));
             let keep = in_use || now < borrowed.used_at + GIVE_BACK_AFTER;
             if !keep {
                 out.push_back(Injection::Map {
@@ -208,34 +225,75 @@ impl Hands {
     }
 
     fn key_down(&mut self, keysym: Keysym, code: u16, now: Instant) {
-        let again = self.held.iter().any(|h| h.is(keysym, code));
-        if again || is_lock(keysym) || self.held.len() >= HELD_MAX {
-            // The server repeats held keys by itself; locks are the business of the viewer.
+        if let Some(i) = self.held.iter().position(|h| h.is(keysym, code)) {
+            return self.repeat(i, now);
+        }
+        if is_lock(keysym) || self.held.len() >= HELD_MAX {
+            // Locks are the business of the viewer.
             return;
         }
-        let hint = hint(code);
+        let Some(press) = self.press(keysym, hint(code), now) else {
+            return;
+        };
+        let keycode = match press {
+            Press::Hold(keycode) => Some(keycode),
+            Press::Tap(_) => None,
+        };
+        self.held.push(Held {
+            keysym,
+            code,
+            keycode,
+            struck_at: now,
+        });
+        match press {
+            Press::Hold(keycode) => self.key(keycode, Motion::Down),
+            Press::Tap(found) => self.tap(found.keycode, found.mods),
+        }
+    }
+
+    /// How to press what a key means; `None` if there is no way.
+    fn press(&mut self, keysym: Keysym, hint: Option<Keycode>, now: Instant) -> Option<Press> {
         if keysym == 0 {
-            return hint
-                .into_iter()
-                .for_each(|key| self.hold(keysym, code, key));
+            return hint.map(Press::Hold);
         }
         if !chooses_level(keysym) {
             if let Some(keycode) = self.keymap.plain(keysym, hint) {
-                return self.hold(keysym, code, keycode);
+                return Some(Press::Hold(keycode));
             }
             if is_modifier(keysym) {
-                return;
+                return None;
             }
         }
         let held = self.mods();
         match self.keymap.find(keysym, hint, held) {
             Some(found) if found.mods == held & self.keymap.choosers() => {
-                self.hold(keysym, code, found.keycode);
+                Some(Press::Hold(found.keycode))
             }
-            Some(found) => self.tap(found.keycode, found.mods),
+            Some(found) => Some(Press::Tap(found)),
+            None => self.borrow(keysym, now).ok().map(Press::Hold),
+        }
+    }
+
+    /// The viewer says that a key that is down goes on.
+    fn repeat(&mut self, i: usize, now: Instant) {
+        let Some(held) = self.held.get_mut(i) else {
+            return;
+        };
+        if now.saturating_duration_since(held.struck_at) < REPEAT_GAP {
+            return;
+        }
+        held.struck_at = now;
+        let (keysym, code, keycode) = (held.keysym, held.code, held.keycode);
+        match keycode {
+            // A modifier that went up for a moment would let go of what it is held for.
+            Some(keycode) if self.keymap.sets(keycode) != 0 || is_modifier(keysym) => {}
+            Some(keycode) => {
+                self.key(keycode, Motion::Up);
+                self.key(keycode, Motion::Down);
+            }
             None => {
-                if let Ok(keycode) = self.borrow(keysym, now) {
-                    self.hold(keysym, code, keycode);
+                if let Some(found) = self.keymap.find(keysym, hint(code), self.mods()) {
+                    self.tap(found.keycode, found.mods);
                 }
             }
         }
@@ -243,8 +301,9 @@ impl Hands {
 
     fn key_up(&mut self, keysym: Keysym, code: u16) {
         // What the key means may have changed since it went down (Shift came up first).
-        if let Some(i) = self.held.iter().position(|h| h.is(keysym, code)) {
-            let keycode = self.held.remove(i).keycode;
+        if let Some(i) = self.held.iter().position(|h| h.is(keysym, code))
+            && let Some(keycode) = self.held.remove(i).keycode
+        {
             self.key(keycode, Motion::Up);
         }
     }
@@ -268,7 +327,7 @@ impl Hands {
         let released: Vec<_> = self
             .held
             .iter()
-            .map(|h| h.keycode)
+            .filter_map(|h| h.keycode)
             .filter(|&key| self.keymap.sets(key) & now & !mods != 0)
             .collect();
         let pressed: Vec<_> = [SHIFT, choosers & !SHIFT]
@@ -313,7 +372,7 @@ impl Hands {
         if let Some(code) = self.keymap.spare().find(|code| !taken(code)) {
             return Some(code);
         }
-        let is_held = |b: &Borrowed| self.held.iter().any(|h| h.keycode == b.keycode);
+        let is_held = |b: &Borrowed| self.held.iter().any(|h| h.keycode == Some(b.keycode));
         let (oldest, _) = self
             .borrowed
             .iter()
@@ -321,15 +380,6 @@ impl Hands {
             .filter(|(_, b)| !is_held(b) && now >= b.used_at + REUSE_AFTER)
             .min_by_key(|(_, b)| b.used_at)?;
         Some(self.borrowed.swap_remove(oldest).keycode)
-    }
-
-    fn hold(&mut self, keysym: Keysym, code: u16, keycode: Keycode) {
-        self.held.push(Held {
-            keysym,
-            code,
-            keycode,
-        });
-        self.key(keycode, Motion::Down);
     }
 
     fn key(&mut self, keycode: Keycode, motion: Motion) {
@@ -340,7 +390,8 @@ impl Hands {
     fn mods(&self) -> Mods {
         self.held
             .iter()
-            .fold(0, |mods, h| mods | self.keymap.sets(h.keycode))
+            .filter_map(|h| h.keycode)
+            .fold(0, |mods, key| mods | self.keymap.sets(key))
     }
 
     fn button(&mut self, button: u8, down: bool, at: Option<(u16, u16)>) {
@@ -384,8 +435,11 @@ impl Hands {
     }
 
     fn release_all(&mut self) {
-        for held in std::mem::take(&mut self.held) {
-            self.key(held.keycode, Motion::Up);
+        for keycode in std::mem::take(&mut self.held)
+            .into_iter()
+            .filter_map(|held| held.keycode)
+        {
+            self.key(keycode, Motion::Up);
         }
         for button in 1..=BUTTON_MAX {
             if self.buttons & (1 << button) != 0 {

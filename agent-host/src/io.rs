@@ -5,6 +5,7 @@ pub mod bench;
 pub mod capture;
 mod clipboard;
 pub mod hands;
+mod repeat;
 mod resize;
 pub mod screen;
 #[expect(unsafe_code, reason = "maps the memory shared with the X server")]

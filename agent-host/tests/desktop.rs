@@ -15,7 +15,7 @@ use agent_host::encode::EncoderName;
 use agent_host::input::InputEvent;
 use agent_host::io::bench::Xvfb;
 use agent_host::io::capture::{Screen, ScreenEvent, Watched};
-use agent_host::io::hands::{self, HandsCommand, HandsReport};
+use agent_host::io::hands::{self, HandsCommand, HandsReport, Repeats};
 use agent_host::io::screen::{self, CodedFrame, Delivery, ScreenCommand, ScreenReport, Viewer};
 use agent_host::picture::Picture;
 use protocol::control::FromHost;
@@ -23,8 +23,8 @@ use protocol::id::SessionId;
 use x11rb::connection::Connection as _;
 use x11rb::protocol::Event;
 use x11rb::protocol::xproto::{
-    ConnectionExt as _, CreateGCAux, CreateWindowAux, EventMask, InputFocus, Rectangle, Window,
-    WindowClass,
+    AutoRepeatMode, ConnectionExt as _, CreateGCAux, CreateWindowAux, EventMask, InputFocus,
+    Rectangle, Window, WindowClass,
 };
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
@@ -297,6 +297,74 @@ fn typed_keys_arrive_with_their_meaning_even_if_the_layout_lacks_them() {
     }
     assert_eq!(client.typed(keysyms.len()), keysyms);
     hands.send(HandsCommand::Stop).unwrap();
+}
+
+/// The X server repeats a held key after 660 ms; a release that comes later is a stalled network.
+const STALL: Duration = Duration::from_millis(1500);
+
+fn press(down: bool) -> HandsCommand {
+    HandsCommand::Input(InputEvent::Key {
+        down,
+        keysym: 0x61,
+        code: 0,
+    })
+}
+
+fn auto_repeat(client: &Client) -> AutoRepeatMode {
+    let control = client.conn.get_keyboard_control().unwrap();
+    control.reply().unwrap().global_auto_repeat
+}
+
+fn wait_auto_repeat(client: &Client, mode: AutoRepeatMode) {
+    let until = Instant::now() + PATIENCE;
+    while auto_repeat(client) != mode {
+        assert!(Instant::now() < until, "never {mode:?}");
+    }
+}
+
+#[test]
+fn a_key_whose_release_is_late_types_one_letter_and_repeats_come_from_the_viewer() {
+    let server = Xvfb::start("640x480").unwrap();
+    let client = Client::new(&server.display);
+    let hands = hands::start(&server.display, Box::new(|_| {})).unwrap();
+    let send = |command| hands.send(command).unwrap();
+    send(HandsCommand::Repeat(Repeats::Viewers));
+    send(press(true));
+    std::thread::sleep(STALL);
+    // Two repeats of the viewer's own.
+    send(press(true));
+    std::thread::sleep(Duration::from_millis(40));
+    send(press(true));
+    send(press(false));
+    let [mut pressed, mut released] = [0, 0];
+    while pressed != released || pressed < 3 {
+        match client.wait_event() {
+            Event::KeyPress(_) => pressed += 1,
+            Event::KeyRelease(_) => released += 1,
+            _ => {}
+        }
+    }
+    assert_eq!(pressed, 3);
+    send(HandsCommand::Stop);
+}
+
+#[test]
+fn the_servers_own_repeat_comes_back_even_after_an_agent_host_was_killed() {
+    let server = Xvfb::start("320x240").unwrap();
+    let client = Client::new(&server.display);
+    assert_eq!(auto_repeat(&client), AutoRepeatMode::ON);
+    let killed = hands::start(&server.display, Box::new(|_| {})).unwrap();
+    killed.send(HandsCommand::Repeat(Repeats::Viewers)).unwrap();
+    wait_auto_repeat(&client, AutoRepeatMode::OFF);
+
+    // Another one finds the note, as it would of one that is gone.
+    let next = hands::start(&server.display, Box::new(|_| {})).unwrap();
+    wait_auto_repeat(&client, AutoRepeatMode::ON);
+    next.send(HandsCommand::Repeat(Repeats::Viewers)).unwrap();
+    wait_auto_repeat(&client, AutoRepeatMode::OFF);
+    next.send(HandsCommand::Stop).unwrap();
+    wait_auto_repeat(&client, AutoRepeatMode::ON);
+    killed.send(HandsCommand::Stop).unwrap();
 }
 
 #[test]

@@ -61,10 +61,19 @@ test("a key goes up as what it went down as, whatever its meaning is by then", (
   assert.deepEqual(sent, [encoded(true, 0x41, 30), encoded(false, 0x41, 30)]);
 });
 
-test("repeats and locks are used but not sent", () => {
+test("a held key goes down again for each repeat, as what it went down as", () => {
   const { keys, sent } = keyboard();
-  keys.handleDown(press("a", "KeyA"));
+  keys.handleDown(press("A", "KeyA"));
   assert.equal(keys.handleDown(press("a", "KeyA", 0, { repeat: true })), true);
+  keys.handleUp(press("a", "KeyA"));
+  assert.deepEqual(sent, [encoded(true, 0x41, 30), encoded(true, 0x41, 30), encoded(false, 0x41, 30)]);
+});
+
+test("repeats of modifiers and of keys not held, and locks, are used but not sent", () => {
+  const { keys, sent } = keyboard();
+  keys.handleDown(press("Shift", "ShiftLeft", 1));
+  assert.equal(keys.handleDown(press("Shift", "ShiftLeft", 1, { repeat: true })), true);
+  assert.equal(keys.handleDown(press("b", "KeyB", 0, { repeat: true })), true);
   assert.equal(keys.handleDown(press("CapsLock", "CapsLock")), true);
   assert.equal(sent.length, 1);
 });

@@ -1,9 +1,10 @@
 //! Keys → messages. Remembers which keys are down, so that a key is released as what it was pressed
 //! as, and everything is released when the window can no longer know.
 //!
-//! Not sent: repeats (the desktop's X server repeats by itself, and stops in time), Caps Lock and
-//! Num Lock (their effect is in the keysym already; two locks would cancel each other). Text that an
-//! input method or a dead key made goes as text.
+//! A held key goes down again for each repeat of this keyboard: the desktop repeats nothing by
+//! itself, so a network that holds the release back types no letter more. Not sent: repeats of
+//! modifiers, Caps Lock and Num Lock (their effect is in the keysym already; two locks would cancel
+//! each other). Text that an input method or a dead key made goes as text.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +33,7 @@ pub struct Keyboard {
 }
 
 impl Keyboard {
-    /// A key goes down, or repeats.
+    /// A key goes down.
     pub fn handle_down(&mut self, key: Key) -> Option<FromViewer> {
         let nameless = key.code == 0 && key.keysym == 0;
         if nameless || matches!(key.keysym, CAPS_LOCK | NUM_LOCK) {
@@ -44,6 +45,12 @@ impl Keyboard {
         }
         self.held.insert(place, key.keysym);
         Some(message(true, key.keysym, key.code))
+    }
+
+    /// A key that is down repeats; `None` if it did not go down here, or is a modifier.
+    pub fn handle_repeat(&mut self, key: Key) -> Option<FromViewer> {
+        let keysym = *self.held.get(&place_of(key))?;
+        (!is_modifier(keysym)).then(|| message(true, keysym, key.code))
     }
 
     /// A key goes up; `None` if it was not down here.
@@ -88,6 +95,11 @@ pub fn character_keysym(character: char) -> u32 {
     }
 }
 
+/// Shift_L to Hyper_R, and the two that choose a level.
+fn is_modifier(keysym: u32) -> bool {
+    matches!(keysym, 0xffe1..=0xffee | 0xfe03 | 0xff7e)
+}
+
 fn place_of(key: Key) -> (u16, u32) {
     (key.code, if key.code == 0 { key.keysym } else { 0 })
 }
@@ -120,10 +132,22 @@ mod tests {
     }
 
     #[test]
-    fn repeats_locks_and_keys_that_say_nothing_are_not_sent() {
+    fn a_held_key_goes_down_again_as_what_it_was_pressed_as() {
         let mut keys = Keyboard::default();
-        assert!(keys.handle_down(A).is_some());
-        assert_eq!(keys.handle_down(A), None);
+        assert_eq!(keys.handle_repeat(A), None);
+        keys.handle_down(CAPITAL_A);
+        assert_eq!(keys.handle_repeat(A), Some(message(true, 0x41, 30)));
+    }
+
+    #[test]
+    fn repeated_modifiers_locks_and_keys_that_say_nothing_are_not_sent() {
+        let mut keys = Keyboard::default();
+        let shift = Key {
+            code: 42,
+            keysym: 0xffe1,
+        };
+        assert!(keys.handle_down(shift).is_some());
+        assert_eq!(keys.handle_repeat(shift), None);
         let lock = Key {
             code: 58,
             keysym: CAPS_LOCK,

@@ -158,7 +158,48 @@ fn small_turns_of_the_wheel_add_up_to_notches() {
 }
 
 #[test]
-fn a_repeated_key_and_a_lock_are_left_to_the_server_and_the_viewer() {
-    check(vec![key(true, 0x61), key(true, 0x61)], &["+38"]);
+fn a_lock_is_left_to_the_viewer() {
     check(vec![key(true, 0xFFE5), key(false, 0xFFE5)], &[]);
+}
+
+/// Presses at the given milliseconds, all repeats of one key.
+fn pressed_at(keysym: Keysym, at_ms: &[u64]) -> Vec<String> {
+    let mut hands = hands();
+    let start = Instant::now();
+    for &at in at_ms {
+        hands.handle_event(key(true, keysym), start + Duration::from_millis(at));
+    }
+    done(&mut hands)
+}
+
+#[test]
+fn a_held_key_repeats_when_its_viewer_says_so() {
+    let expected = ["+38", "-38", "+38", "-38", "+38"];
+    assert_eq!(pressed_at(0x61, &[0, 500, 533]), expected);
+}
+
+#[test]
+fn a_key_that_needs_modifiers_repeats_with_them() {
+    let once = ["+50", "+38", "-38", "-50"];
+    assert_eq!(pressed_at(0x41, &[0, 500]), [once, once].concat());
+}
+
+#[test]
+fn a_modifier_does_not_repeat() {
+    assert_eq!(pressed_at(0xFFE1, &[0, 500, 533]), ["+50"]);
+}
+
+#[test]
+fn repeats_that_a_stall_held_back_count_once() {
+    let burst = [0, 1500, 1500, 1500, 1501, 1501, 1502, 1503];
+    assert_eq!(pressed_at(0x61, &burst), ["+38", "-38", "+38"]);
+}
+
+#[test]
+fn the_same_key_struck_again_is_no_repeat() {
+    let all = [true, false, true, false].map(|down| key(down, 0x61));
+    check(all.to_vec(), &["+38", "-38", "+38", "-38"]);
+    let capital = [true, false, true, false].map(|down| key(down, 0x41));
+    let once = ["+50", "+38", "-38", "-50"];
+    check(capital.to_vec(), &[once, once].concat());
 }

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::config::Config;
 use crate::input::InputEvent;
-use crate::io::hands::{HandsCommand, HandsReport};
+use crate::io::hands::{HandsCommand, HandsReport, Repeats};
 use crate::io::screen::{CodedFrame, Delivery, ScreenCommand, ScreenReport, Viewer};
 use crate::io::wait::Outbox;
 use crate::offer::Offerer;
@@ -395,6 +395,7 @@ impl Agent {
                 live.watching = true;
                 let viewer = Box::new(PeerViewer(live.peer.clone()));
                 self.tell_screen(ScreenCommand::Watch(id, viewer));
+                self.tell_hands(HandsCommand::Repeat(Repeats::Viewers));
             }
             Event::ChannelOpen(Channel::Control) => {
                 self.tell_screen(ScreenCommand::Introduce(id));
@@ -420,15 +421,14 @@ impl Agent {
         let deed = live.session.handle_message(channel, bytes, Instant::now());
         match deed {
             Some(Deed::Inject(event)) => {
-                // Full hands: the newest input is lost, as on a machine that hangs.
-                let _ = self.hands.send(HandsCommand::Input(event));
+                self.tell_hands(HandsCommand::Input(event));
                 self.tell_screen(ScreenCommand::Input);
             }
             Some(Deed::SetClipboard(text)) => {
-                let _ = self.hands.send(HandsCommand::SetClipboard(text));
+                self.tell_hands(HandsCommand::SetClipboard(text));
             }
             Some(Deed::Resize { width, height }) => {
-                let _ = self.hands.send(HandsCommand::Resize { width, height });
+                self.tell_hands(HandsCommand::Resize { width, height });
             }
             Some(Deed::Pong { sent_us }) => {
                 let host_us = unix_now_us();
@@ -483,7 +483,10 @@ impl Agent {
         let live = self.sessions.remove(&id)?;
         if live.watching {
             self.tell_screen(ScreenCommand::Unwatch(id));
-            let _ = self.hands.send(HandsCommand::Input(InputEvent::ReleaseAll));
+            self.tell_hands(HandsCommand::Input(InputEvent::ReleaseAll));
+            if !self.sessions.values().any(|live| live.watching) {
+                self.tell_hands(HandsCommand::Repeat(Repeats::Server));
+            }
         }
         Some(live)
     }
@@ -539,9 +542,16 @@ impl Agent {
         if let Some(socket) = socket {
             let _ = tokio::time::timeout(FAREWELL, socket.close(None)).await;
         }
-        let _ = self.hands.send(HandsCommand::Stop);
+        self.tell_hands(HandsCommand::Stop);
         self.tell_screen(ScreenCommand::Stop);
         tokio::time::sleep(FAREWELL).await;
+    }
+
+    /// Full hands: the newest input is lost, as on a machine that hangs.
+    fn tell_hands(&self, command: HandsCommand) {
+        if self.hands.send(command).is_err() {
+            tracing::debug!("the hands take no commands");
+        }
     }
 
     fn tell_screen(&self, command: ScreenCommand) {

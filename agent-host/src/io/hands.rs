@@ -19,8 +19,8 @@ use x11rb::rust_connection::RustConnection;
 
 use crate::input::{Hands, Injection, InputEvent};
 use crate::io::clipboard::Clipboard;
-use crate::io::resize;
 use crate::io::wait::{Inbox, Outbox, mailbox};
+use crate::io::{repeat, resize};
 use crate::keymap::{Key, Keymap};
 
 /// A viewer that drags its window's edge asks many times; the last wish counts.
@@ -38,7 +38,17 @@ pub enum HandsCommand {
     Input(InputEvent),
     SetClipboard(String),
     Resize { width: u16, height: u16 },
+    Repeat(Repeats),
     Stop,
+}
+
+/// Who makes a held key repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// The X server, as without us.
+    Server,
+    /// The viewers' keyboards: what they do not send is not typed.
+    Viewers,
 }
 
 /// From the hands thread.
@@ -70,11 +80,12 @@ pub fn start(display: &str, report: Reporter) -> anyhow::Result<Outbox<HandsComm
 
 fn run(display: &str, inbox: &Inbox<HandsCommand>, report: &Reporter, body: Body) {
     let mut body = Some(body);
+    let mut repeats = Repeats::Server;
     let mut pause = RETRY_MIN;
     loop {
         if let Some(body) = body.as_mut() {
             pause = RETRY_MIN;
-            match body.serve(inbox, report) {
+            match body.serve(inbox, report, &mut repeats) {
                 Ok(()) => return,
                 // The screen thread says it above DEBUG, for both.
                 Err(error) => tracing::debug!(%error, "the hands lost the display"),
@@ -85,8 +96,10 @@ fn run(display: &str, inbox: &Inbox<HandsCommand>, report: &Reporter, body: Body
             inbox.wait(None, Some(left));
             // Input for a display that is not there is gone.
             while let Some(command) = inbox.try_take() {
-                if matches!(command, HandsCommand::Stop) {
-                    return;
+                match command {
+                    HandsCommand::Stop => return,
+                    HandsCommand::Repeat(by) => repeats = by,
+                    _ => {}
                 }
             }
         }
@@ -153,7 +166,13 @@ impl Body {
         Ok(())
     }
 
-    fn serve(&mut self, inbox: &Inbox<HandsCommand>, report: &Reporter) -> anyhow::Result<()> {
+    fn serve(
+        &mut self,
+        inbox: &Inbox<HandsCommand>,
+        report: &Reporter,
+        repeats: &mut Repeats,
+    ) -> anyhow::Result<()> {
+        repeat::set(&self.conn, self.root, *repeats)?;
         loop {
             while let Some(event) = self.conn.poll_for_event()? {
                 self.handle_event(event, report)?;
@@ -166,9 +185,14 @@ impl Body {
                     HandsCommand::Resize { width, height } => {
                         self.resize = Some((width, height, now + RESIZE_QUIET));
                     }
+                    HandsCommand::Repeat(by) => {
+                        *repeats = by;
+                        repeat::set(&self.conn, self.root, by)?;
+                    }
                     HandsCommand::Stop => {
                         self.hands.handle_event(InputEvent::ReleaseAll, now);
-                        return self.inject();
+                        self.inject()?;
+                        return repeat::set(&self.conn, self.root, Repeats::Server);
                     }
                 }
                 self.inject()?;

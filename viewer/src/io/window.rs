@@ -263,6 +263,7 @@ impl App {
         let key = keysyms::key_of(event);
         let message = match down {
             true if keysyms::is_dead(event) => None,
+            true if event.repeat => self.keyboard.handle_repeat(key),
             true => self.keyboard.handle_down(key),
             false => self.keyboard.handle_up(key),
         };

@@ -2,9 +2,10 @@
  * Keys → messages. Remembers which keys are down, so that a key is released as what it was pressed
  * as, and everything is released when the page can no longer know.
  *
- * Not sent: repeats (the desktop's X server repeats by itself, and stops in time), Caps Lock and
- * Num Lock (their effect is in the keysym already; two locks would cancel each other), and keys an
- * input method or a dead key is still busy with: their text comes through `composer.js`.
+ * A held key goes down again for each repeat of this keyboard: the desktop repeats nothing by itself,
+ * so a network that holds the release back types no letter more. Not sent: repeats of modifiers,
+ * Caps Lock and Num Lock (their effect is in the keysym already; two locks would cancel each other),
+ * and keys an input method or a dead key is still busy with: their text comes through `composer.js`.
  */
 
 import { key as encodeKey, releaseAll, texts } from "./control.js";
@@ -47,7 +48,11 @@ export class Keyboard {
     if (isComposing(event)) return false;
     const altGr = event.key === "AltGraph";
     this.#settleControl(altGr);
-    if (event.repeat || LOCKS.has(event.key)) return true;
+    if (LOCKS.has(event.key)) return true;
+    if (event.repeat) {
+      this.#repeat(event);
+      return true;
+    }
     if (this.#platform === "windows" && event.code === "ControlLeft") {
       this.#waitForAltGr(event);
       return true;
@@ -106,6 +111,12 @@ export class Keyboard {
     this.#sendKey(true, symbol, event.code);
   }
 
+  /** Only what is held repeats: what went down before the page had the focus is not the desktop's. */
+  #repeat(/** @type {KeyLike} */ event) {
+    const symbol = this.#held.get(placeOf(event));
+    if (symbol !== undefined && !isModifier(symbol)) this.#sendKey(true, symbol, event.code);
+  }
+
   /** A key of several characters (Indic ligatures) is text; one with only a place goes by place. */
   #pressUnnamed(/** @type {KeyLike} */ event) {
     if (/[^\x20-\x7e]/.test(event.key)) return this.type(event.key);
@@ -138,6 +149,11 @@ export class Keyboard {
 /** A key that an input method or a dead key is busy with. 229 is how browsers have always said it. */
 export function isComposing(/** @type {KeyLike} */ event) {
   return event.isComposing === true || event.keyCode === 229 || UNDECIDED.has(event.key);
+}
+
+/** Shift_L to Hyper_R, and the two that choose a level. */
+function isModifier(/** @type {number} */ symbol) {
+  return (symbol >= 0xffe1 && symbol <= 0xffee) || symbol === 0xfe03 || symbol === 0xff7e;
 }
 
 /** Names the key held: its place, or where the browser does not know it, its meaning. */
