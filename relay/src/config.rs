@@ -1,5 +1,7 @@
 //! `relay.toml`: strict, so that a misspelt key is an error and not a surprise in production.
 
+mod web;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -14,6 +16,8 @@ use crate::auth::Credentials;
 use crate::ledger::Quotas;
 use crate::policy::{DENIED_PORTS, PolicyConfig};
 use crate::server::{Limits, RelayAddress, Settings};
+
+pub use web::{Upstream, WebConfig};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +41,8 @@ pub struct Config {
     #[serde(default)]
     pub limits: LimitsConfig,
     pub tls: Option<TlsConfig>,
+    #[serde(default)]
+    pub web: WebConfig,
     pub admin: Option<AdminConfig>,
     #[serde(default)]
     pub drain: DrainConfig,
@@ -391,6 +397,8 @@ allow = ["127.0.0.0/8"]
 deny = []
 [limits]
 allocations_per_user = 3
+[web]
+upstream = "127.0.0.1:8443"
 [admin]
 address = "127.0.0.1:9641"
 "#;
@@ -425,6 +433,7 @@ address = "127.0.0.1:9641"
                 "",
             ),
             ("[\"new\", \"old\"]", "[\"\"]"),
+            ("127.0.0.1:8443", "http://127.0.0.1:8443"),
             ("[admin]", "[admin]\ntoken = \"\""),
             ("[admin]", "[admin]\ntoken = \"a\"\ntoken_file = \"b\""),
         ] {

@@ -6,9 +6,11 @@ pub mod bench;
 mod epoll;
 mod gate;
 mod shell;
+mod splice;
 mod streams;
 #[expect(unsafe_code, reason = "batched socket calls with GRO and GSO")]
 mod udp;
+mod web;
 mod worker;
 
 pub use shell::{Start, load, run};

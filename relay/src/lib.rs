@@ -12,6 +12,7 @@ pub mod allocation;
 pub mod auth;
 pub mod deadlines;
 pub mod demux;
+pub mod exposition;
 pub mod indication;
 pub mod ledger;
 pub mod limits;
@@ -19,6 +20,7 @@ pub mod metrics;
 pub mod nonce;
 pub mod policy;
 pub mod send_queue;
+pub mod web;
 
 pub mod bench;
 

@@ -6,6 +6,10 @@ pub mod relay_node;
 pub mod world;
 
 #[cfg(feature = "net")]
+pub mod certificates;
+#[cfg(feature = "net")]
 pub mod coturn;
 #[cfg(feature = "net")]
 pub mod lab;
+#[cfg(feature = "net")]
+pub mod relay_program;

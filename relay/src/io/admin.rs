@@ -1,8 +1,8 @@
 //! What an operator asks over HTTP: metrics, health, readiness, allocations, revocation.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Json;
@@ -11,12 +11,6 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
 use protocol::Secret;
 use protocol::turn::credential;
 use protocol::turn::integrity::Key;
@@ -26,8 +20,10 @@ use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
 
 use super::gate::may_change;
+use super::web::WebTally;
 use super::worker::{Control, Handle, unix_now};
 use crate::config::{Config, Listen, Transport};
+use crate::exposition::{Exposition, Form};
 use crate::ledger::Ledger;
 use crate::metrics::{Counters, Drop, Traffic};
 use crate::server::AllocationView;
@@ -44,6 +40,7 @@ pub(crate) struct Admin(Arc<Shared>);
 struct Shared {
     handles: Vec<Handle>,
     ledger: Ledger,
+    web: Arc<WebTally>,
     token: Option<Secret>,
     /// A UDP listener to try, and how to log in there.
     probe: Option<Probe>,
@@ -61,6 +58,7 @@ impl Admin {
         config: &Config,
         handles: Vec<Handle>,
         ledger: Ledger,
+        web: Arc<WebTally>,
         listens: &[Listen],
     ) -> Self {
         let udp = listens
@@ -80,6 +78,7 @@ impl Admin {
         Self(Arc::new(Shared {
             handles,
             ledger,
+            web,
             token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
             probe,
         }))
@@ -111,12 +110,14 @@ pub(crate) async fn serve(listener: tokio::net::TcpListener, admin: Admin) {
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoResponse {
     let Some(counters) = total(&admin).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, String::new()).into_response();
     };
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], render(&counters)).into_response()
+    let accept = headers.get(header::ACCEPT);
+    let form = Form::accepted(accept.and_then(|accept| accept.to_str().ok()));
+    let text = render(form, &counters, &admin.0.web);
+    ([(header::CONTENT_TYPE, form.content_type())], text).into_response()
 }
 
 async fn healthz(State(admin): State<Admin>) -> StatusCode {
@@ -259,27 +260,11 @@ async fn ask(
     Ok(buf)
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Direction {
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Reason {
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Code {
-    code: String,
-}
-
-/// Prometheus text. Never a label per user or address: their number has no bound.
-fn render(counters: &Counters) -> String {
-    let mut registry = Registry::with_prefix("multiclaw_relay");
-    register_traffic(&mut registry, counters);
-    register_refusals(&mut registry, counters);
-    let plain = [
+fn render(form: Form, counters: &Counters, web: &WebTally) -> String {
+    let mut text = Exposition::new(form);
+    write_traffic(&mut text, counters);
+    write_refusals(&mut text, counters);
+    for (name, help, value) in [
         (
             "allocations_made",
             "Allocations made",
@@ -302,55 +287,50 @@ fn render(counters: &Counters) -> String {
             counters.channels_bound,
         ),
         ("bindings", "Binding requests answered", counters.bindings),
+    ] {
+        text.counter(name, help, value);
+    }
+    text.gauge("allocations", "Allocations alive", counters.allocations);
+    let outcomes = [
+        ("passed", &web.passed),
+        ("answered", &web.answered),
+        ("refused", &web.refused),
     ];
-    for (name, help, value) in plain {
-        registry.register(name, help, ConstCounter::new(value));
-    }
-    let alive = Gauge::<i64>::default();
-    alive.set(counters.allocations as i64);
-    registry.register("allocations", "Allocations alive", alive);
-    let mut text = String::new();
-    if encode(&mut text, &registry).is_err() {
-        let _ = writeln!(text, "# EOF");
-    }
-    text
+    let outcomes = outcomes
+        .map(|(outcome, count)| (Some(("outcome", outcome)), count.load(Ordering::Relaxed)));
+    text.counters("web_connections", "HTTP connections of port 443", outcomes);
+    text.finish()
 }
 
-fn register_traffic(registry: &mut Registry, counters: &Counters) {
-    let packets = Family::<Direction, Counter>::default();
-    let bytes = Family::<Direction, Counter>::default();
-    let directions: [(&'static str, Traffic); 3] = [
+fn write_traffic(text: &mut Exposition, counters: &Counters) {
+    let directions = [
         ("to_peer", counters.to_peers),
         ("to_client", counters.to_clients),
         ("hairpin", counters.hairpinned),
     ];
-    for (direction, traffic) in directions {
-        let labels = Direction { direction };
-        packets.get_or_create(&labels).inc_by(traffic.packets);
-        bytes.get_or_create(&labels).inc_by(traffic.bytes);
-    }
-    registry.register("packets", "Packets relayed", packets);
-    registry.register_with_unit("payload", "Payload relayed", Unit::Bytes, bytes);
+    let each = |count: fn(&Traffic) -> u64| {
+        directions.map(|(name, traffic)| (Some(("direction", name)), count(&traffic)))
+    };
+    text.counters("packets", "Packets relayed", each(|one| one.packets));
+    let bytes = each(|one| one.bytes);
+    text.counters("payload_bytes", "Bytes of payload relayed", bytes);
 }
 
-fn register_refusals(registry: &mut Registry, counters: &Counters) {
-    let drops = Family::<Reason, Counter>::default();
-    for reason in Drop::ALL {
-        let labels = Reason {
-            reason: reason.label(),
-        };
-        drops
-            .get_or_create(&labels)
-            .inc_by(counters.dropped(reason));
-    }
-    registry.register("drops", "Packets dropped", drops);
-    let errors = Family::<Code, Counter>::default();
-    for (code, count) in counters.errors() {
-        let code = match code {
-            0 => "other".to_owned(),
-            code => code.to_string(),
-        };
-        errors.get_or_create(&Code { code }).inc_by(count);
-    }
-    registry.register("errors", "Requests refused", errors);
+fn write_refusals(text: &mut Exposition, counters: &Counters) {
+    let drops = Drop::ALL.map(|reason| {
+        let label = Some(("reason", reason.label()));
+        (label, counters.dropped(reason))
+    });
+    text.counters("drops", "Packets dropped", drops);
+    let errors: Vec<(String, u64)> = counters
+        .errors()
+        .map(|(code, count)| match code {
+            0 => ("other".to_owned(), count),
+            code => (code.to_string(), count),
+        })
+        .collect();
+    let errors = errors
+        .iter()
+        .map(|(code, count)| (Some(("code", code.as_str())), *count));
+    text.counters("errors", "Requests refused", errors);
 }

@@ -49,6 +49,11 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_MOD, socket, token, interest)
     }
 
+    /// The socket lives on, with somebody else.
+    pub(crate) fn remove(&self, socket: RawFd) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, socket, 0, Interest::Read)
+    }
+
     /// Waits until something is ready or the time is over; returns the number of [`Self::ready`].
     pub(crate) fn wait(&mut self, timeout: Duration) -> io::Result<usize> {
         // Rounded up: waking before a deadline would only mean waiting again.

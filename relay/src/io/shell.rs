@@ -13,12 +13,14 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use super::admin::{self, Admin};
 use super::streams::{self, Streams, TlsSettings};
 use super::udp::{Segmentation, probe_segmentation};
+use super::web::{self, Door, WebTally};
 use super::worker::{Control, Handle, Worker, bind_listener, unix_now};
-use crate::config::{Config, Listen, TlsConfig, Transport};
+use crate::config::{Config, Listen, TlsConfig, Transport, WebConfig};
 use crate::ledger::Ledger;
 use crate::server::{Draining, Seed, Server};
 
@@ -98,7 +100,9 @@ pub fn run(start: Start) -> Result<()> {
     let endpoints = own_endpoints(&bound.listens, admin.as_ref());
     let listens = bound.listens.clone();
     let ledger = new_ledger(config);
-    let (handles, threads) = start_workers(config, bound, &endpoints, &ledger)?;
+    let (web, web_config) = watch::channel(config.web.clone());
+    let door = web::open(web_config)?;
+    let (handles, threads) = start_workers(config, bound, &endpoints, &ledger, &door)?;
 
     let relay = Relay {
         start: start.clone(),
@@ -106,6 +110,8 @@ pub fn run(start: Start) -> Result<()> {
         ledger,
         endpoints,
         listens,
+        web,
+        tally: door.tally(),
     };
     runtime.block_on(relay.serve(admin))?;
     for thread in threads {
@@ -124,6 +130,8 @@ struct Relay {
     ledger: Ledger,
     endpoints: Vec<SocketAddr>,
     listens: Vec<Listen>,
+    web: watch::Sender<WebConfig>,
+    tally: Arc<WebTally>,
 }
 
 impl Relay {
@@ -137,6 +145,7 @@ impl Relay {
                 &self.start.config,
                 self.handles.clone(),
                 self.ledger.clone(),
+                self.tally.clone(),
                 &self.listens,
             );
             tokio::task::spawn(admin::serve(listener, state));
@@ -187,6 +196,7 @@ impl Relay {
         for handle in &self.handles {
             handle.send(Control::Reload(Box::new(settings.clone()), tls.clone()));
         }
+        self.web.send_replace(config.web.clone());
         self.start.config = config;
         tracing::info!("configuration reloaded");
     }
@@ -275,6 +285,7 @@ fn start_workers(
     bound: Bound,
     endpoints: &[SocketAddr],
     ledger: &Ledger,
+    door: &Door,
 ) -> Result<(Vec<Handle>, Threads)> {
     let segmentation = probe_segmentation();
     if segmentation == Segmentation::ByUs {
@@ -292,7 +303,8 @@ fn start_workers(
         };
         let now = Instant::now();
         let server = Server::new(settings.clone(), ledger.clone(), seed, unix_now(), now);
-        let streams = Streams::new(tcp, tls.clone(), config.limits.unauthenticated_connections);
+        let strangers = config.limits.unauthenticated_connections;
+        let streams = Streams::new(tcp, tls.clone(), door.clone(), strangers);
         let (worker, handle) = Worker::new(server, udp, streams, segmentation)?;
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))

@@ -19,8 +19,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::epoll::{Epoll, Interest, Ready};
 use super::udp::Inbox;
+use super::web::{Door, Visitor};
 use crate::config::Transport;
-use crate::demux::{self, Speech};
+use crate::demux::{self, Head, Speech};
 use crate::endpoint::{Client, SocketId};
 use crate::send_queue::{Kind, SendQueue};
 
@@ -59,6 +60,7 @@ pub(crate) struct Streams {
     connections: Vec<Option<Connection>>,
     free: Vec<u32>,
     tls: Option<TlsSettings>,
+    door: Door,
     strangers: usize,
     strangers_max: usize,
     /// Connections with bytes that have not been cut into messages.
@@ -94,16 +96,17 @@ enum Stage {
     /// Port 443: TLS, and what is inside is not known yet.
     Encrypted,
     Turn,
-    /// One request, one page.
+    /// HTTP, and its first head is not whole yet.
     Http,
-    /// Closed as soon as everything is written.
-    Closing,
+    /// HTTP, on its way out of the door.
+    Leaving,
 }
 
 impl Streams {
     pub(crate) fn new(
         listeners: Vec<(TcpListener, Transport)>,
         tls: Option<TlsSettings>,
+        door: Door,
         strangers_max: usize,
     ) -> Self {
         Self {
@@ -111,6 +114,7 @@ impl Streams {
             connections: Vec::new(),
             free: Vec::new(),
             tls,
+            door,
             strangers: 0,
             strangers_max,
             fresh: VecDeque::new(),
@@ -149,7 +153,7 @@ impl Streams {
                     self.mark_dirty(at);
                 }
                 if ready.readable {
-                    self.read(at, now);
+                    self.read(at, epoll);
                 }
             }
         }
@@ -257,9 +261,7 @@ impl Streams {
                 continue;
             };
             connection.dirty = false;
-            let written = connection.write(now);
-            let done = connection.stage == Stage::Closing && connection.queue.is_empty();
-            if written.is_err() || done {
+            if connection.write(now).is_err() {
                 connection.say_goodbye();
                 self.close(at);
                 continue;
@@ -405,7 +407,7 @@ impl Streams {
         }
     }
 
-    fn read(&mut self, at: u32, now: Instant) {
+    fn read(&mut self, at: u32, epoll: &Epoll) {
         if self
             .connection(at)
             .is_some_and(|one| one.stage == Stage::Raw)
@@ -426,23 +428,46 @@ impl Streams {
         else {
             return;
         };
-        if connection.read(scratch).is_err() {
-            connection.broken = true;
+        let outcome = connection.read(scratch);
+        connection.look_inside();
+        let ended = outcome.as_ref().is_err_and(is_end);
+        if connection.stage == Stage::Leaving && (ended || outcome.is_ok()) {
+            return self.show_out(at, epoll);
         }
-        connection.look_inside(now);
+        connection.broken |= outcome.is_err();
         self.fresh.push_back(at);
         self.mark_dirty(at);
     }
 
-    fn close(&mut self, at: u32) {
-        let entry = self.connections.get_mut(at as usize);
-        if let Some(connection) = entry.and_then(Option::take) {
-            if !connection.trusted {
-                self.strangers -= 1;
-            }
-            self.free.push(at);
-            self.closed.push_back(connection.client);
+    /// HTTP is served elsewhere: relayed packets never wait for a download.
+    fn show_out(&mut self, at: u32, epoll: &Epoll) {
+        let Some(connection) = self.take(at) else {
+            return;
+        };
+        if epoll.remove(connection.socket.as_raw_fd()).is_ok()
+            && let Some(tls) = connection.tls
+        {
+            self.door.pass(Visitor {
+                socket: connection.socket,
+                tls,
+                received: connection.inbound,
+                from: connection.client.addr,
+            });
         }
+    }
+
+    fn close(&mut self, at: u32) {
+        drop(self.take(at));
+    }
+
+    fn take(&mut self, at: u32) -> Option<Connection> {
+        let connection = self.connections.get_mut(at as usize)?.take()?;
+        if !connection.trusted {
+            self.strangers -= 1;
+        }
+        self.free.push(at);
+        self.closed.push_back(connection.client);
+        Some(connection)
     }
 }
 
@@ -504,8 +529,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Behind the handshake of port 443: TURN goes on, HTTP gets its page.
-    fn look_inside(&mut self, now: Instant) {
+    /// Behind the handshake of port 443: TURN stays, HTTP leaves when its first head is whole.
+    fn look_inside(&mut self) {
         if self.stage == Stage::Encrypted
             && let Some(first) = self.inbound.first()
         {
@@ -515,15 +540,12 @@ impl Connection {
                 Speech::Tls | Speech::Unknown => self.broken = true,
             }
         }
-        if self.stage != Stage::Http {
-            return;
-        }
-        if demux::http_head_is_complete(&self.inbound) {
-            let page = demux::HTTP_PAGE.as_bytes().to_vec();
-            self.queue.push(page, Kind::Control, now);
-            self.stage = Stage::Closing;
-        } else if self.inbound.len() > demux::HTTP_HEAD_MAX {
-            self.broken = true;
+        if self.stage == Stage::Http {
+            match demux::http_head(&self.inbound) {
+                Head::Partial => {}
+                Head::Whole => self.stage = Stage::Leaving,
+                Head::TooLong => self.broken = true,
+            }
         }
     }
 
@@ -634,6 +656,10 @@ fn no_block(outcome: io::Result<usize>) -> io::Result<Option<usize>> {
 
 fn ended() -> io::Error {
     io::ErrorKind::UnexpectedEof.into()
+}
+
+fn is_end(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// A stream listener of one worker.
