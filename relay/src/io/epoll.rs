@@ -15,6 +15,8 @@ pub(crate) struct Epoll {
 /// What a socket is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
+    /// Known to epoll, and left alone.
+    Nothing,
     Read,
     ReadWrite,
 }
@@ -95,6 +97,7 @@ impl Epoll {
         interest: Interest,
     ) -> io::Result<()> {
         let bits = match interest {
+            Interest::Nothing => 0,
             Interest::Read => libc::EPOLLIN,
             Interest::ReadWrite => libc::EPOLLIN | libc::EPOLLOUT,
         };

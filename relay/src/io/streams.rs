@@ -32,6 +32,9 @@ const FIRST_STREAM: u32 = 1 << 16;
 const STRANGER_TIME: Duration = Duration::from_secs(10);
 /// Strangers are looked over this often.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long nobody is let in after descriptors or memory ran out: a listener stays readable while
+/// somebody waits, so that trying at once again would only burn a core. The backlog waits.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes taken from a socket at once.
 const READ_LEN: usize = 64 << 10;
 /// Bytes rustls takes in one call at most.
@@ -70,6 +73,8 @@ pub(crate) struct Streams {
     closed: VecDeque<Client>,
     token: fn(u32) -> u64,
     next_sweep: Option<Instant>,
+    /// While set, epoll does not look at the listeners.
+    accept_again: Option<Instant>,
     scratch: Box<[u8]>,
 }
 
@@ -122,6 +127,7 @@ impl Streams {
             closed: VecDeque::new(),
             token: u64::from,
             next_sweep: None,
+            accept_again: None,
             scratch: vec![0; READ_LEN].into_boxed_slice(),
         }
     }
@@ -283,11 +289,16 @@ impl Streams {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.next_sweep.filter(|_| self.strangers > 0)
+        let sweep = self.next_sweep.filter(|_| self.strangers > 0);
+        [sweep, self.accept_again].into_iter().flatten().min()
     }
 
-    /// Closes strangers whose time is over.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    /// Closes strangers whose time is over; accepts again after a pause.
+    pub(crate) fn handle_timeout(&mut self, epoll: &Epoll, now: Instant) {
+        if self.accept_again.is_some_and(|at| now >= at) {
+            self.accept_again = None;
+            self.watch_listeners(epoll, Interest::Read);
+        }
         if self.strangers == 0 || self.next_sweep.is_some_and(|at| now < at) {
             return;
         }
@@ -330,8 +341,9 @@ impl Streams {
             return;
         };
         let transport = *transport;
-        let Ok((socket, addr)) = listener.accept() else {
-            return;
+        let (socket, addr) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) => return self.handle_accept_failure(&error, epoll, now),
         };
         // Full: the newest stranger is refused, those already here finish their handshake.
         if self.strangers >= self.strangers_max {
@@ -339,6 +351,26 @@ impl Streams {
         }
         if let Err(error) = self.admit(socket, addr, transport, epoll, now) {
             tracing::debug!(%error, "connection not admitted");
+        }
+    }
+
+    /// What is about one connection is over with it; what is about this machine takes a pause.
+    fn handle_accept_failure(&mut self, error: &io::Error, epoll: &Epoll, now: Instant) {
+        let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+        let cause = error.raw_os_error();
+        if cause.is_some_and(|cause| exhausted.contains(&cause)) {
+            tracing::debug!(%error, "accepting pauses");
+            self.accept_again = Some(now + ACCEPT_PAUSE);
+            self.watch_listeners(epoll, Interest::Nothing);
+        }
+    }
+
+    fn watch_listeners(&self, epoll: &Epoll, interest: Interest) {
+        for (index, (listener, _)) in self.listeners.iter().enumerate() {
+            let token = (self.token)(index as u32);
+            if let Err(error) = epoll.modify(listener.as_raw_fd(), token, interest) {
+                tracing::error!(%error, "listener cannot be watched");
+            }
         }
     }
 
@@ -678,3 +710,6 @@ pub(crate) fn bind_listener(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(1024)?;
     Ok(socket.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,7 +168,7 @@ impl Worker {
                 self.obey(now);
                 self.flush(now);
             }
-            self.streams.handle_timeout(now);
+            self.streams.handle_timeout(&self.epoll, now);
             self.settle_streams(now);
         }
         Ok(())
