@@ -32,6 +32,8 @@ pub struct Relayed {
     /// What the shell binds.
     pub bind: IpAddr,
     pub bound: bool,
+    /// Somebody is, or was, permitted to send to it.
+    pub open: bool,
 }
 
 /// One client's use of the relay.

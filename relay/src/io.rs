@@ -5,6 +5,7 @@ pub mod bench;
 #[expect(unsafe_code, reason = "epoll has no safe face in the standard library")]
 mod epoll;
 mod gate;
+pub mod log;
 mod shell;
 mod splice;
 mod streams;

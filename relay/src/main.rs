@@ -4,8 +4,9 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use relay::io::log::{self, LogThread};
 use relay::io::{Start, bench, load, run};
 use tracing_subscriber::EnvFilter;
 
@@ -55,7 +56,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    start_logs(flags.log_format);
+    let _logs = match start_logs(flags.log_format) {
+        Ok(logs) => logs,
+        Err(error) => return finish(Err(error)),
+    };
     match flags.command {
         Some(Command::Completions { shell }) => return print_completions(shell),
         Some(Command::Bench(args)) => return finish(bench::run(args)),
@@ -96,14 +100,16 @@ fn finish(outcome: Result<()>) -> ExitCode {
     }
 }
 
-fn start_logs(format: LogFormat) {
+fn start_logs(format: LogFormat) -> Result<LogThread> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let (writer, thread) = log::start(std::io::stderr()).context("cannot start the log")?;
     let logs = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter);
     match format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
     }
+    Ok(thread)
 }

@@ -126,6 +126,9 @@ pub enum Frame {
 pub enum Command {
     /// Bind a UDP socket and say how it went with [`Server::handle_bound`].
     Bind { relay: RelayId, address: SocketAddr },
+    /// The first permission: serve what arrives from now on. What arrived before was from nobody
+    /// who was permitted, and is thrown away.
+    Open { relay: RelayId },
     /// Close the socket of a relayed address.
     Unbind { relay: RelayId },
     /// This client's allocation was ended by us: a stream may be closed.
@@ -274,7 +277,7 @@ impl Server {
         }
     }
 
-    /// The shell could not send what it was given.
+    /// The shell dropped datagrams: they could not be sent, or nobody was permitted to send them.
     pub fn handle_send_failure(&mut self, packets: u64, reason: Drop) {
         for _ in 0..packets {
             self.counters.drop(reason);

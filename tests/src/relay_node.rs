@@ -120,7 +120,7 @@ impl RelayNode {
                     self.server.handle_bound(relay, Ok(()), now);
                 }
                 Command::Unbind { relay } => self.relays_by_address.retain(|_, id| *id != relay),
-                Command::Ended { .. } => {}
+                Command::Open { .. } | Command::Ended { .. } => {}
             }
         }
         let mut answers = Vec::new();

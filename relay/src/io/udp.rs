@@ -24,6 +24,9 @@ const SEGMENTS_MAX: usize = 64;
 const RUN_LEN_MAX: usize = 65_000;
 /// Runs that are open at the same time; when full, all are sent.
 const RUNS_MAX: usize = 32;
+/// A datagram up to this long is put together before it is sent: that costs less than the kernel's
+/// gathering of its pieces.
+const WHOLE_LEN_MAX: usize = 2048;
 
 /// What one receive call brought.
 pub(crate) struct Inbox {
@@ -34,6 +37,18 @@ pub(crate) struct Inbox {
     controls: Box<[[u64; CONTROL_LEN / 8]; BATCH]>,
     iovecs: Box<[libc::iovec; BATCH]>,
     headers: Box<[libc::mmsghdr; BATCH]>,
+    /// Headers the kernel wrote into since they were last set.
+    used: usize,
+}
+
+/// How much one call asks for. A batch costs a look behind its last datagram, which a socket that
+/// brings one datagram at a time pays for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// One train: what brings more is ready again at once.
+    One,
+    /// All that waits, at most [`BATCH`] trains.
+    Batch,
 }
 
 /// A train of datagrams from one source, inside the inbox.
@@ -64,16 +79,19 @@ unsafe impl Send for Inbox {}
 impl Inbox {
     pub(crate) fn new() -> Self {
         // SAFETY: all of these are plain C structs for which all-zero bytes are a valid value;
-        // every pointer in them is set by `receive` before the kernel sees it.
+        // every pointer in them is set by `point_at_slots` before the kernel sees it.
         let (names, iovecs, headers) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
-        Self {
+        let mut inbox = Self {
             bytes: vec![0; BATCH * SLOT_LEN].into_boxed_slice(),
             put: 0,
             names: Box::new(names),
             controls: Box::new([[0; CONTROL_LEN / 8]; BATCH]),
             iovecs: Box::new(iovecs),
             headers: Box::new(headers),
-        }
+            used: BATCH,
+        };
+        inbox.point_at_slots();
+        inbox
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -93,9 +111,33 @@ impl Inbox {
         self.put = 0;
     }
 
-    /// Takes what waits on a socket, at most [`BATCH`] trains; `Ok(0)` if nothing does.
-    pub(crate) fn receive(&mut self, socket: RawFd) -> io::Result<usize> {
-        self.point_at_slots();
+    /// Takes what waits on a socket; `Ok(0)` if nothing does.
+    pub(crate) fn receive(&mut self, socket: RawFd, ask: Ask) -> io::Result<usize> {
+        self.renew_headers();
+        let count = match ask {
+            Ask::One => self.receive_one(socket),
+            Ask::Batch => self.receive_batch(socket),
+        };
+        match count {
+            Ok(count) => self.used = count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(self.used)
+    }
+
+    fn receive_one(&mut self, socket: RawFd) -> io::Result<usize> {
+        let [first, ..] = self.headers.as_mut();
+        // SAFETY: as in `receive_batch`, for the first header alone.
+        let len = unsafe { libc::recvmsg(socket, &raw mut first.msg_hdr, libc::MSG_DONTWAIT) };
+        if len < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        first.msg_len = len as libc::c_uint;
+        Ok(1)
+    }
+
+    fn receive_batch(&mut self, socket: RawFd) -> io::Result<usize> {
         // SAFETY: every header points at buffers owned by `self` with the lengths given beside
         // them; `self` is borrowed exclusively until the call returns, and the kernel keeps no
         // pointer. The socket is owned by the caller.
@@ -108,13 +150,10 @@ impl Inbox {
                 std::ptr::null_mut(),
             )
         };
-        if count >= 0 {
-            return Ok(count as usize);
+        if count < 0 {
+            return Err(io::Error::last_os_error());
         }
-        match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            error => Err(error),
-        }
+        Ok(count as usize)
     }
 
     fn point_at_slots(&mut self) {
@@ -126,17 +165,25 @@ impl Inbox {
             iovec.iov_len = slot.len();
             let header = &mut header.msg_hdr;
             header.msg_name = (&raw mut *name).cast();
-            header.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
             header.msg_iov = iovec;
             header.msg_iovlen = 1;
             header.msg_control = control.as_mut_ptr().cast();
+        }
+    }
+
+    /// The kernel writes the lengths it used over those it was given.
+    fn renew_headers(&mut self) {
+        for header in self.headers.iter_mut().take(self.used) {
+            let header = &mut header.msg_hdr;
+            header.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
             header.msg_controllen = CONTROL_LEN as _;
         }
+        self.used = 0;
     }
 
     /// One of the trains the last call brought; `None` for one that was cut or has no address.
     pub(crate) fn train(&self, index: usize) -> Option<Train> {
-        let header = self.headers.get(index)?;
+        let header = self.headers.get(..self.used)?.get(index)?;
         if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
             return None;
         }
@@ -211,6 +258,8 @@ pub(crate) struct Outgoing {
     open: usize,
     prefixes: Vec<u8>,
     iovecs: Vec<libc::iovec>,
+    /// One datagram in one piece.
+    whole: Vec<u8>,
     segmentation: Segmentation,
     /// Datagrams the kernel would not take since this was last asked.
     failed: u64,
@@ -244,6 +293,7 @@ impl Outgoing {
             open: 0,
             prefixes: Vec::new(),
             iovecs: Vec::new(),
+            whole: Vec::with_capacity(WHOLE_LEN_MAX),
             segmentation,
             failed: 0,
         }
@@ -345,9 +395,8 @@ impl Outgoing {
                 }
             }
             for part in &run.parts {
-                let one = std::slice::from_ref(part);
-                fill_iovecs(&mut self.iovecs, one, &self.prefixes, inbox);
-                if send(run.socket, run.to, &self.iovecs, None).is_err() {
+                let pieces = pieces(part, &self.prefixes, inbox);
+                if send_one(run, pieces, &mut self.whole).is_err() {
                     self.failed += 1;
                 }
             }
@@ -356,22 +405,65 @@ impl Outgoing {
     }
 }
 
-fn fill_iovecs(iovecs: &mut Vec<libc::iovec>, parts: &[Part], prefixes: &[u8], inbox: &[u8]) {
+/// Prefix, payload and padding of one datagram.
+fn pieces<'a>(part: &Part, prefixes: &'a [u8], inbox: &'a [u8]) -> [&'a [u8]; 3] {
     const ZEROS: [u8; 4] = [0; 4];
+    let prefix = prefixes.get(part.prefix.0 as usize..part.prefix.1 as usize);
+    let payload = inbox.get(part.payload.0 as usize..part.payload.1 as usize);
+    let padding = ZEROS.get(..part.padding as usize);
+    [prefix, payload, padding].map(Option::unwrap_or_default)
+}
+
+fn fill_iovecs(iovecs: &mut Vec<libc::iovec>, parts: &[Part], prefixes: &[u8], inbox: &[u8]) {
     iovecs.clear();
     for part in parts {
-        let prefix = prefixes.get(part.prefix.0 as usize..part.prefix.1 as usize);
-        let payload = inbox.get(part.payload.0 as usize..part.payload.1 as usize);
-        let padding = ZEROS.get(..part.padding as usize);
-        for piece in [prefix, payload, padding].into_iter().flatten() {
-            if !piece.is_empty() {
-                iovecs.push(libc::iovec {
-                    iov_base: piece.as_ptr().cast_mut().cast(),
-                    iov_len: piece.len(),
-                });
-            }
-        }
+        let pieces = pieces(part, prefixes, inbox);
+        let full = pieces.into_iter().filter(|piece| !piece.is_empty());
+        iovecs.extend(full.map(iovec));
     }
+}
+
+fn iovec(bytes: &[u8]) -> libc::iovec {
+    libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    }
+}
+
+/// Sends one datagram of a run, put together in `whole` where that is short.
+fn send_one(run: &Run, pieces: [&[u8]; 3], whole: &mut Vec<u8>) -> io::Result<()> {
+    let [prefix, payload, padding] = pieces;
+    if prefix.is_empty() && padding.is_empty() {
+        return send_whole(run, payload);
+    }
+    if prefix.len() + payload.len() + padding.len() > WHOLE_LEN_MAX {
+        return send(run.socket, run.to, &pieces.map(iovec), None);
+    }
+    whole.clear();
+    for piece in pieces {
+        whole.extend_from_slice(piece);
+    }
+    send_whole(run, whole)
+}
+
+fn send_whole(run: &Run, bytes: &[u8]) -> io::Result<()> {
+    let name = socket2::SockAddr::from(run.to);
+    // SAFETY: the bytes and the name live until the call returns, their lengths are their own, and
+    // the kernel only reads them.
+    let sent = unsafe {
+        libc::sendto(
+            run.socket,
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_DONTWAIT,
+            name.as_ptr().cast(),
+            name.len(),
+        )
+    };
+    if sent < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Sends one datagram, or a train of them if `segment` is given.
@@ -469,14 +561,11 @@ pub(crate) fn probe_segmentation() -> Segmentation {
         let receiver = UdpSocket::bind("127.0.0.1:0")?;
         let sender = UdpSocket::bind("127.0.0.1:0")?;
         let bytes = [0_u8; 64];
-        let iovec = libc::iovec {
-            iov_base: bytes.as_ptr().cast_mut().cast(),
-            iov_len: bytes.len(),
-        };
+        let iovecs = [iovec(&bytes)];
         send(
             sender.as_raw_fd(),
             receiver.local_addr()?,
-            &[iovec],
+            &iovecs,
             Some(32),
         )
     };

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use protocol::turn::message::TransactionId;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::oneshot;
 
 use super::epoll::{Epoll, Interest, Ready};
 use super::streams::{StreamEvent, Streams, TlsSettings};
-use super::udp::{Datagram, Inbox, Outgoing, Segmentation, enable_gro};
+use super::udp::{Ask, Datagram, Inbox, Outgoing, Segmentation, enable_gro};
 use crate::endpoint::{Client, RelayId, SocketId};
 use crate::indication;
 use crate::metrics::{Counters, Drop};
@@ -63,7 +63,11 @@ pub(crate) struct Worker {
     server: Server,
     epoll: Epoll,
     listeners: Vec<UdpSocket>,
-    relays: Vec<Option<UdpSocket>>,
+    /// How busy each listener is.
+    paces: Vec<Pace>,
+    relays: Vec<Option<RelaySocket>>,
+    /// Counts the waits for ready sockets.
+    round: u64,
     streams: Streams,
     inbox: Inbox,
     outgoing: Outgoing,
@@ -72,6 +76,30 @@ pub(crate) struct Worker {
     /// Makes the transaction ids of Data indications, which nobody answers.
     indications: u64,
     stop: bool,
+}
+
+/// The socket of one relayed address.
+///
+/// Bound with the kernel's defaults, and nobody waits for it: many allocations never carry a packet
+/// (ICE makes one per server and uses one), and the rest costs as much as the socket itself. The
+/// first permission brings it; see [`Command::Open`].
+struct RelaySocket {
+    socket: UdpSocket,
+    pace: Pace,
+}
+
+/// When a socket was last ready: one that is ready in two rounds on end gets a whole batch.
+#[derive(Clone, Copy, Default)]
+struct Pace {
+    last_round: u64,
+}
+
+impl Pace {
+    fn ask(&mut self, round: u64) -> Ask {
+        let on_end = self.last_round + 1 == round;
+        self.last_round = round;
+        if on_end { Ask::Batch } else { Ask::One }
+    }
 }
 
 /// What a ready socket is; lives in epoll's 64 bits.
@@ -129,8 +157,10 @@ impl Worker {
         let mut worker = Self {
             server,
             epoll,
+            paces: vec![Pace::default(); listeners.len()],
             listeners,
             relays: Vec::new(),
+            round: 0,
             streams,
             inbox: Inbox::new(),
             outgoing: Outgoing::new(segmentation),
@@ -154,6 +184,7 @@ impl Worker {
             let timeout = deadline.saturating_duration_since(now);
             let count = self.epoll.wait(timeout).context("epoll_wait")?;
             let now = Instant::now();
+            self.round += 1;
             for index in 0..count {
                 if let Some(ready) = self.epoll.ready(index) {
                     self.serve(ready, now);
@@ -205,7 +236,9 @@ impl Worker {
             return;
         };
         // An error of a UDP socket is about some datagram of the past: the next call goes on.
-        let count = self.inbox.receive(fd).unwrap_or(0);
+        let pace = self.paces.get_mut(index as usize);
+        let ask = pace.map_or(Ask::Batch, |pace| pace.ask(self.round));
+        let count = self.inbox.receive(fd, ask).unwrap_or(0);
         for index_in_batch in 0..count {
             let Some(train) = self.inbox.train(index_in_batch) else {
                 continue;
@@ -227,11 +260,13 @@ impl Worker {
     }
 
     fn serve_relay(&mut self, relay: RelayId, now: Instant) {
-        let socket = self.relays.get(relay.0 as usize);
-        let Some(fd) = socket.and_then(Option::as_ref).map(AsRawFd::as_raw_fd) else {
+        let entry = self.relays.get_mut(relay.0 as usize);
+        let Some(entry) = entry.and_then(Option::as_mut) else {
             return;
         };
-        let count = self.inbox.receive(fd).unwrap_or(0);
+        let ask = entry.pace.ask(self.round);
+        let fd = entry.socket.as_raw_fd();
+        let count = self.inbox.receive(fd, ask).unwrap_or(0);
         for index in 0..count {
             let Some(train) = self.inbox.train(index) else {
                 continue;
@@ -255,8 +290,8 @@ impl Worker {
                 payload,
                 fragment,
             } => {
-                let socket = self.relays.get(relay.0 as usize);
-                let Some(socket) = socket.and_then(Option::as_ref) else {
+                let entry = self.relays.get(relay.0 as usize);
+                let Some(socket) = entry.and_then(Option::as_ref).map(|one| &one.socket) else {
                     return self.server.handle_send_failure(1, Drop::Send);
                 };
                 let payload = base + payload.start..base + payload.end;
@@ -348,6 +383,7 @@ impl Worker {
                     });
                     self.server.handle_bound(relay, outcome, now);
                 }
+                Command::Open { relay } => self.open_relay(relay),
                 Command::Unbind { relay } => {
                     // Whatever is on its way out of this socket leaves first.
                     self.flush(now);
@@ -439,18 +475,43 @@ impl Worker {
     }
 
     fn bind_relay(&mut self, relay: RelayId, address: SocketAddr) -> io::Result<()> {
-        let socket = bind_udp(address, Sharing::Exclusive, RELAY_BUFFER)?;
-        let token = Token::Relay(relay.0).encode();
-        self.epoll.add(socket.as_raw_fd(), token, Interest::Read)?;
+        let socket = bind_udp(address, Sharing::Exclusive)?;
         let index = relay.0 as usize;
         if self.relays.len() <= index {
             self.relays.resize_with(index + 1, || None);
         }
         if let Some(entry) = self.relays.get_mut(index) {
-            *entry = Some(socket);
+            *entry = Some(RelaySocket {
+                socket,
+                pace: Pace::default(),
+            });
         }
         Ok(())
     }
+
+    fn open_relay(&mut self, relay: RelayId) {
+        let entry = self.relays.get(relay.0 as usize);
+        let Some(socket) = entry.and_then(Option::as_ref).map(|one| &one.socket) else {
+            return;
+        };
+        tune(socket, RELAY_BUFFER);
+        let unpermitted = discard_waiting(socket);
+        self.server
+            .handle_send_failure(unpermitted, Drop::NoPermission);
+        let token = Token::Relay(relay.0).encode();
+        if let Err(error) = self.epoll.add(socket.as_raw_fd(), token, Interest::Read) {
+            // The kernel's bound on watched sockets: what peers send is lost, as on a bad network.
+            tracing::debug!(%error, "relayed address not watched");
+        }
+    }
+}
+
+/// Throws away what has arrived; how much that was.
+fn discard_waiting(socket: &UdpSocket) -> u64 {
+    // More than the kernel's default buffer holds, so a flood cannot keep us here.
+    const WAITING_MAX: u64 = 1024;
+    let arrived = |_: &u64| socket.recv(&mut [0]).is_ok();
+    (0..WAITING_MAX).take_while(arrived).count() as u64
 }
 
 /// Whether several sockets share one port.
@@ -463,10 +524,21 @@ pub(crate) enum Sharing {
 
 /// A listener of one worker.
 pub(crate) fn bind_listener(address: SocketAddr) -> io::Result<UdpSocket> {
-    bind_udp(address, Sharing::AcrossWorkers, LISTENER_BUFFER)
+    let socket = bind_udp(address, Sharing::AcrossWorkers)?;
+    tune(&socket, LISTENER_BUFFER);
+    Ok(socket)
 }
 
-fn bind_udp(address: SocketAddr, sharing: Sharing, buffer: usize) -> io::Result<UdpSocket> {
+/// Room for bursts, and trains of datagrams.
+fn tune(socket: &UdpSocket, buffer: usize) {
+    let options = SockRef::from(socket);
+    // The kernel caps these at its own limits, which is no reason not to serve.
+    let _ = options.set_recv_buffer_size(buffer);
+    let _ = options.set_send_buffer_size(buffer);
+    enable_gro(socket);
+}
+
+fn bind_udp(address: SocketAddr, sharing: Sharing) -> io::Result<UdpSocket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM.nonblocking(),
@@ -478,11 +550,7 @@ fn bind_udp(address: SocketAddr, sharing: Sharing, buffer: usize) -> io::Result<
     if sharing == Sharing::AcrossWorkers {
         socket.set_reuse_port(true)?;
     }
-    // The kernel caps these at its own limits, which is no reason not to serve.
-    let _ = socket.set_recv_buffer_size(buffer);
-    let _ = socket.set_send_buffer_size(buffer);
     socket.bind(&address.into())?;
-    enable_gro(&socket);
     Ok(socket.into())
 }
 

@@ -237,6 +237,7 @@ impl Server {
             bind,
             lease,
             bound: false,
+            open: false,
         }
     }
 

@@ -226,6 +226,7 @@ impl Server {
                 .map_err(|_| 508u16)?;
         }
         self.counters.permissions_made += count;
+        self.open(slot);
         self.succeed(to, |_| {});
         Ok(())
     }
@@ -255,8 +256,23 @@ impl Server {
             .permit(peer.ip(), limits.permissions, tick)
             .map_err(|_| 508u16)?;
         self.counters.channels_bound += 1;
+        self.open(slot);
         self.succeed(to, |_| {});
         Ok(())
+    }
+
+    /// Nothing that arrives at a relayed address counts before its first permission, so until then
+    /// nobody waits for it: ICE makes allocations it never uses.
+    fn open(&mut self, slot: u32) {
+        for family in [AddressFamily::V4, AddressFamily::V6] {
+            let allocation = self.allocation_mut(slot);
+            let relayed = allocation.and_then(|one| one.relayed_mut(family).as_mut());
+            if let Some(relayed) = relayed.filter(|one| !one.open) {
+                relayed.open = true;
+                let relay = relay_id(slot, family);
+                self.commands.push_back(Command::Open { relay });
+            }
+        }
     }
 
     // RFC 8656 §11.2: an indication is not answered, whatever is wrong with it.

@@ -377,6 +377,17 @@ fn bytes_beyond_the_allowance_are_dropped_and_counted() {
 }
 
 #[test]
+fn nobody_waits_at_a_relayed_address_before_its_first_permission() {
+    let mut rig = Rig::allocated();
+    assert_eq!(rig.opened, []);
+    rig.permit(PEER);
+    assert_eq!(rig.opened, [RelayId(0)]);
+    rig.permit("9.9.9.9:1");
+    assert_eq!(rig.bind(0x4001, PEER), None);
+    assert_eq!(rig.opened, [RelayId(0)], "once is enough");
+}
+
+#[test]
 fn a_reload_ends_what_the_new_policy_refuses() {
     let mut rig = Rig::allocated();
     assert_eq!(rig.bind(0x4000, PEER), None);
@@ -474,6 +485,8 @@ struct Rig {
     now: Instant,
     /// So many of the next binds fail.
     bind_failures: u32,
+    /// Relayed addresses the shell was told to serve.
+    opened: Vec<RelayId>,
 }
 
 struct Login {
@@ -513,6 +526,7 @@ impl Rig {
             server: Server::new(settings, ledger, seed, UNIX_NOW, now),
             now,
             bind_failures: 0,
+            opened: Vec::new(),
         }
     }
 
@@ -535,11 +549,15 @@ impl Rig {
         let forward = self.server.handle_client(client(port), bytes, self.now);
         assert!(matches!(forward, Forward::Nothing));
         while let Some(command) = self.server.poll_command() {
-            if let Command::Bind { relay, .. } = command {
-                let fails = self.bind_failures > 0;
-                self.bind_failures = self.bind_failures.saturating_sub(1);
-                let outcome = if fails { Err(BindFailed) } else { Ok(()) };
-                self.server.handle_bound(relay, outcome, self.now);
+            match command {
+                Command::Bind { relay, .. } => {
+                    let fails = self.bind_failures > 0;
+                    self.bind_failures = self.bind_failures.saturating_sub(1);
+                    let outcome = if fails { Err(BindFailed) } else { Ok(()) };
+                    self.server.handle_bound(relay, outcome, self.now);
+                }
+                Command::Open { relay } => self.opened.push(relay),
+                Command::Unbind { .. } | Command::Ended { .. } => {}
             }
         }
         let answer = self.server.poll_transmit().map(|sent| sent.bytes.to_vec());

@@ -29,6 +29,7 @@ pub(crate) struct Client {
     nonce: Vec<u8>,
     next_transaction: u64,
     next_channel: u16,
+    relayed: Option<SocketAddr>,
 }
 
 impl Client {
@@ -43,6 +44,7 @@ impl Client {
             nonce: Vec::new(),
             next_transaction: 1,
             next_channel: 0x4000,
+            relayed: None,
         };
         let accepted = client.ask(Method::Allocate, |builder| {
             builder.requested_transport_udp();
@@ -71,6 +73,30 @@ impl Client {
         permitted || bound
     }
 
+    /// The address that peers send to.
+    pub(crate) fn relayed(&self) -> SocketAddr {
+        self.relayed.unwrap()
+    }
+
+    pub(crate) fn permit(&mut self, peer: SocketAddr) {
+        let permitted = self.ask(Method::CreatePermission, |builder| {
+            builder.xor_peer_address(peer);
+        });
+        assert!(permitted, "no permission for {peer}");
+    }
+
+    /// Waits for what a peer sent.
+    pub(crate) fn receive(&self) -> Vec<u8> {
+        let mut buffer = [0; 2048];
+        loop {
+            let len = self.socket.recv(&mut buffer).expect("nothing is relayed");
+            let message = Message::parse(&buffer[..len]);
+            if let Some(data) = message.ok().as_ref().and_then(Message::data) {
+                return data.to_vec();
+            }
+        }
+    }
+
     /// Returns when the server has worked through everything sent before.
     pub(crate) fn settle(&mut self) {
         self.ask(Method::Refresh, |_| {});
@@ -95,6 +121,7 @@ impl Client {
             let answer = self.answer(transaction);
             let message = Message::parse(&answer).unwrap();
             if message.class() == Class::Success {
+                self.relayed = message.xor_relayed_address().or(self.relayed);
                 return true;
             }
             let code = message.error().map(|error| error.code);

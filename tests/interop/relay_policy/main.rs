@@ -74,6 +74,25 @@ fn the_same_harness_flags_coturns_defaults() {
 }
 
 #[test]
+fn what_a_peer_sent_before_its_permission_is_lost_and_what_follows_arrives() {
+    let Some(enclosure) =
+        Enclosure::enter("what_a_peer_sent_before_its_permission_is_lost_and_what_follows_arrives")
+    else {
+        return;
+    };
+    let server = Server::start(Kind::MultiClaw, &enclosure);
+    let peer = enclosure.public_peer();
+    let mut client = client::Client::allocate(&server, client::Family::V4);
+    for _ in 0..100 {
+        peer.send_to(b"too early", client.relayed()).unwrap();
+    }
+    client.permit(peer.local_addr().unwrap());
+    peer.send_to(b"permitted", client.relayed()).unwrap();
+
+    assert_eq!(client.receive(), b"permitted");
+}
+
+#[test]
 fn a_million_strangers_leave_no_trace_in_memory() {
     let Some(enclosure) = Enclosure::enter("a_million_strangers_leave_no_trace_in_memory") else {
         return;

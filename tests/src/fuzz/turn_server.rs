@@ -188,6 +188,7 @@ impl Run {
                 Command::Unbind { relay } => {
                     self.clients_by_relay.remove(&relay);
                 }
+                Command::Open { relay } => assert!(self.clients_by_relay.contains_key(&relay)),
                 Command::Ended { .. } => {}
             }
         }

@@ -54,13 +54,43 @@ fn a_train_is_taken_apart_where_the_sender_put_it_together() {
     let mut inbox = Inbox::new();
     let mut lengths = Vec::new();
     while lengths.len() < 4 {
-        let count = inbox.receive(receiver.as_raw_fd()).unwrap();
+        let count = inbox.receive(receiver.as_raw_fd(), Ask::Batch).unwrap();
         for train in (0..count).filter_map(|index| inbox.train(index)) {
             assert_eq!(train.from, sender.local_addr().unwrap());
             lengths.extend(train.segments().map(|segment| segment.len()));
         }
     }
     assert_eq!(lengths, [1000, 1000, 1000, 10]);
+}
+
+#[test]
+fn one_is_one_and_a_batch_brings_the_rest_each_with_its_own_source() {
+    let receiver = bound();
+    let senders = [bound(), bound(), bound()];
+    for (index, sender) in senders.iter().enumerate() {
+        let to = receiver.local_addr().unwrap();
+        sender.send_to(&[b'z'; 9][..=index], to).unwrap();
+    }
+    let mut inbox = Inbox::new();
+    let mut seen = Vec::new();
+    for (ask, expected) in [
+        (Ask::One, 1),
+        (Ask::Batch, 2),
+        (Ask::One, 0),
+        (Ask::Batch, 0),
+    ] {
+        let count = inbox.receive(receiver.as_raw_fd(), ask).unwrap();
+        assert_eq!(count, expected, "{ask:?}");
+        assert!(
+            inbox.train(count).is_none(),
+            "what an earlier call brought is gone"
+        );
+        let trains = (0..count).filter_map(|index| inbox.train(index));
+        seen.extend(trains.map(|train| (train.from, train.range.len())));
+    }
+    let sent = senders.iter().zip(1..);
+    let sent = sent.map(|(sender, len)| (sender.local_addr().unwrap(), len));
+    assert_eq!(seen, sent.collect::<Vec<_>>());
 }
 
 fn bound() -> UdpSocket {
