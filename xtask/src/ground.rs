@@ -130,6 +130,23 @@ const TESTS: &[Need] = &[
     ),
 ];
 
+/// To let other people's clients talk to the relay.
+const INTEROP: &[Need] = &[
+    need(
+        "python3-venv",
+        Probe::File {
+            folder: "/usr/lib/python3.11",
+            part: "ensurepip",
+        },
+        "keeps the clients written in Python in a folder of their own",
+    ),
+    need(
+        "openssl",
+        Probe::Program("openssl"),
+        "makes the certificates the clients verify",
+    ),
+];
+
 /// What a command is about to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -137,12 +154,18 @@ pub(crate) enum Purpose {
     Up,
     /// The same, and test it.
     Test,
+    /// Build, and run other people's clients.
+    Interop,
 }
 
 impl Purpose {
     fn needs(self) -> Vec<&'static Need> {
-        let tests = if self == Self::Test { TESTS } else { &[] };
-        BUILD.iter().chain(DESKTOP).chain(tests).collect()
+        let parts: &[&'static [Need]] = match self {
+            Self::Up => &[BUILD, DESKTOP],
+            Self::Test => &[BUILD, DESKTOP, TESTS],
+            Self::Interop => &[BUILD, TESTS, INTEROP],
+        };
+        parts.iter().copied().flatten().collect()
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod desktop_bench;
 mod ground;
+mod interop;
 mod lint;
 mod process;
 mod relay_bench;
@@ -41,6 +42,8 @@ enum Command {
     /// Measure, with a peer beside it.
     #[command(subcommand)]
     Bench(Bench),
+    /// Let other people's TURN clients talk through our relay, each over every transport it speaks.
+    Interop(interop::Options),
     /// Check formatting and clippy's warnings.
     Lint,
     /// Check that every core compiles without its `io`: no runtime, no sockets, no clock.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Desktop(options)) => desktop_bench::run(&options),
         Command::Bench(Bench::Relay(options)) => relay_bench::run(&options),
+        Command::Interop(options) => interop::run(&options),
         Command::Lint => lint::run_lint(),
         Command::Wall => lint::run_wall(),
         Command::Doctor => ground::report(),
