@@ -8,7 +8,8 @@ import { selectedPath } from "../../viewer/web/link/path.js";
 import { asProblem, endsSession, isPassing, parseProblem } from "../../viewer/web/link/problem.js";
 import { recoveryStep } from "../../viewer/web/link/recovery.js";
 import { renewAfterMs } from "../../viewer/web/link/renewal.js";
-import { figures, takeReading } from "../../viewer/web/picture/statistics.js";
+import { figures, networkMs, takeReading } from "../../viewer/web/picture/statistics.js";
+import { frameTimes } from "../../viewer/web/picture/video.js";
 import { problemTitle } from "../../web/words.js";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -133,4 +134,19 @@ test("every file of the viewer is served and every module is asked for at once",
   const page = await readFile(new URL("index.html", folder), "utf8");
   const asked = [...page.matchAll(/modulepreload" href="\/viewer\/([^"]+)"/g)].map(([, name]) => name).sort();
   assert.deepEqual(asked, names.filter((name) => name.endsWith(".js")));
+});
+
+test("a frame's way is told in stages, and none of it where the clocks disagree", () => {
+  const frame = { captureTime: 100, receiveTime: 112, processingDuration: 0.003, expectedDisplayTime: 121 };
+  assert.deepEqual(frameTimes(frame), { age: 21, transit: 12, present: 6 });
+  assert.deepEqual(frameTimes({ ...frame, captureTime: 130 }), { age: null, transit: null, present: 6 });
+  assert.deepEqual(frameTimes({ expectedDisplayTime: 121 }), { age: null, transit: null, present: null });
+});
+
+test("the network is what the host did not spend until the last packet, else half of the round trip", () => {
+  const host = { capture: 1, encode: 4, send: 0.5 };
+  assert.equal(networkMs(12, host, 30), 6.5);
+  assert.equal(networkMs(2, host, 30), 0);
+  assert.equal(networkMs(null, host, 30), 15);
+  assert.equal(networkMs(12, { ...host, encode: null }, null), null);
 });

@@ -34,7 +34,7 @@ open();
 const statisticsPorts = {
   report: async () => (await session?.peer?.stats()) ?? null,
   path: () => session?.facts.path ?? null,
-  ageMs: () => desktop.picture.takeAgeMs(),
+  times: () => desktop.picture.takeTimes(),
 };
 const desktop = new Desktop({
   channels: () => session?.peer?.channels ?? null,
@@ -44,7 +44,8 @@ const desktop = new Desktop({
   say: sayBriefly,
 });
 const statistics = new Statistics(statisticsPorts);
-const testStatistics = new Statistics({ ...statisticsPorts, ageMs: () => null });
+const unknown = { age: null, transit: null, present: null };
+const testStatistics = new Statistics({ ...statisticsPorts, times: () => unknown });
 const status = new Status(act);
 const toolbar = new Toolbar({
   mode: chooseMode,

@@ -3,7 +3,7 @@
  */
 
 import { bitrate, byteCount, milliseconds } from "../../../web/words.js";
-import { figures, takeReading } from "../picture/statistics.js";
+import { figures, networkMs, takeReading } from "../picture/statistics.js";
 import { byId } from "./dom.js";
 import { pathWords } from "./words.js";
 
@@ -18,7 +18,7 @@ const ENCODERS = ["unknown", "x264", "OpenH264", "VAAPI", "NVENC"];
  * @typedef {object} StatisticsPorts
  * @property {() => Promise<RTCStatsReport | null>} report
  * @property {() => import("../link/path.js").Path | null} path
- * @property {() => number | null} ageMs
+ * @property {() => import("../picture/video.js").FrameTimes} times
  */
 
 export class Statistics {
@@ -53,8 +53,7 @@ export class Statistics {
     const now = takeReading(report, performance.now());
     const found = figures(now, this.#before);
     this.#before = now;
-    const age = this.#ports.ageMs();
-    return { ...found, ageMs: age, path: this.#ports.path(), host: this.#host };
+    return { ...found, times: this.#ports.times(), path: this.#ports.path(), host: this.#host };
   }
 
   async #update() {
@@ -79,18 +78,23 @@ export class Statistics {
     this.#fillStages(found);
   }
 
-  #fillStages(/** @type {import("../picture/statistics.js").Figures & {ageMs: number | null}} */ found) {
+  #fillStages(/** @type {NonNullable<Awaited<ReturnType<Statistics["read"]>>>} */ found) {
     const host = this.#host;
-    const trip = found.roundTripMs;
+    const stages = {
+      capture: host ? host.captureUs / 1000 : null,
+      encode: host ? host.encodeUs / 1000 : null,
+      send: host ? host.queueUs / 1000 : null,
+    };
     fillBars(byId("statistics-stages"), [
-      ["Capture", host ? host.captureUs / 1000 : null],
-      ["Encode", host ? host.encodeUs / 1000 : null],
-      ["Send", host ? host.queueUs / 1000 : null],
-      ["Network", trip === null ? null : trip / 2],
+      ["Capture", stages.capture],
+      ["Encode", stages.encode],
+      ["Send", stages.send],
+      ["Network", networkMs(found.times.transit, stages, found.roundTripMs)],
       ["Buffer", found.bufferMs],
       ["Decode", found.decodeMs],
+      ["Present", found.times.present],
     ]);
-    const age = found.ageMs;
+    const age = found.times.age;
     const words = age === null ? "" : `A frame is ${milliseconds(age)} old when it is shown.`;
     byId("statistics-age").textContent = words;
   }

@@ -62,6 +62,22 @@ export function figures(/** @type {Reading} */ now, /** @type {Reading | null} *
   };
 }
 
+/**
+ * What of the way from capture to the last packet the host did not spend; where capture times are
+ * not known, half of the round trip.
+ */
+export function networkMs(
+  /** @type {number | null} */ transit,
+  /** @type {{capture: number | null, encode: number | null, send: number | null}} */ host,
+  /** @type {number | null} */ roundTrip,
+) {
+  const { capture, encode, send } = host;
+  if (transit === null || capture === null || encode === null || send === null) {
+    return roundTrip === null ? null : roundTrip / 2;
+  }
+  return Math.max(0, transit - capture - encode - send);
+}
+
 /** "H.264 4:4:4" or "H.264": the profile that matters to a reader is the one with all colours. */
 function codecWords(/** @type {{mimeType?: string, sdpFmtpLine?: string}} */ codec) {
   if (!codec.mimeType) return "";

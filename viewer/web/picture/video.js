@@ -4,11 +4,18 @@
  * they are shown.
  */
 
+/**
+ * @typedef {object} FrameTimes in milliseconds; `null` where the browser does not tell
+ * @property {number | null} age from capture to the screen
+ * @property {number | null} transit from capture to the last packet
+ * @property {number | null} present from the decoder to the screen
+ */
+
 export class Picture {
   #video;
   #firstFrame;
-  /** Ages of the frames since they were last asked for, in milliseconds. @type {number[]} */
-  #ages = [];
+  /** The frames since they were last asked for. @type {FrameTimes[]} */
+  #frames = [];
   #watching = false;
 
   /**
@@ -40,22 +47,52 @@ export class Picture {
     if (start) this.#next();
   }
 
-  /** The median age of the frames shown since the last call, `null` where it is not known. */
-  takeAgeMs() {
-    const sorted = this.#ages.splice(0).sort((a, b) => a - b);
-    return sorted[Math.floor(sorted.length / 2)] ?? null;
+  /** Medians of the frames shown since the last call. @returns {FrameTimes} */
+  takeTimes() {
+    const frames = this.#frames.splice(0);
+    return {
+      age: median(frames.map(({ age }) => age)),
+      transit: median(frames.map(({ transit }) => transit)),
+      present: median(frames.map(({ present }) => present)),
+    };
   }
 
   #next() {
     if (!this.#watching || !("requestVideoFrameCallback" in this.#video)) return;
     this.#video.requestVideoFrameCallback((_now, frame) => {
-      const age = frame.captureTime === undefined ? NaN : frame.expectedDisplayTime - frame.captureTime;
-      // The clocks of two machines are only estimated to agree; an age below zero says they do not.
-      if (age >= 0 && age < AGE_MAX_MS) this.#ages.push(age);
+      this.#frames.push(frameTimes(frame));
+      if (this.#frames.length > FRAMES_MAX) this.#frames.shift();
       this.#next();
     });
   }
 }
 
+/** @returns {FrameTimes} */
+export function frameTimes(/** @type {VideoFrameCallbackMetadata} */ frame) {
+  const { captureTime, receiveTime, expectedDisplayTime: shown, processingDuration } = frame;
+  const decodedAfter = processingDuration === undefined ? undefined : processingDuration * 1000;
+  return {
+    age: between(captureTime, shown),
+    transit: between(captureTime, receiveTime),
+    present: decodedAfter === undefined || receiveTime === undefined
+      ? null
+      : between(receiveTime + decodedAfter, shown),
+  };
+}
+
+/** The clocks of two machines are only estimated to agree; a time below zero says they do not. */
+function between(/** @type {number | undefined} */ from, /** @type {number | undefined} */ to) {
+  if (from === undefined || to === undefined) return null;
+  const elapsed = to - from;
+  return elapsed >= 0 && elapsed < AGE_MAX_MS ? elapsed : null;
+}
+
+function median(/** @type {(number | null)[]} */ times) {
+  const known = times.filter((time) => time !== null).sort((a, b) => a - b);
+  return known[Math.floor(known.length / 2)] ?? null;
+}
+
+/** Frames remembered at most, if nobody asks; older ones fall out. */
+const FRAMES_MAX = 600;
 /** A frame older than this is a wrong clock rather than a slow path, in milliseconds. */
 const AGE_MAX_MS = 10_000;
