@@ -4,6 +4,10 @@
 
 pub mod canvas;
 pub mod devtools;
+pub mod fidelity;
 pub mod figures;
+pub mod likeness;
 pub mod pattern;
+pub mod scene;
 pub mod screen;
+pub mod wire;

@@ -1,34 +1,44 @@
-//! `cargo xtask bench desktop`: the latency laboratory's stage. A desktop of its own through `up`, a
-//! Chromium that really paints on a second display, and the probe that watches both with one clock.
+//! `cargo xtask bench latency` (or `desktop`): the latency laboratory. A desktop of its own through
+//! `up`, a Chromium that really paints on a second display, the native viewer, and the probe that
+//! watches both displays with one clock; with `--rounds`, Selkies in turns with ours. Everything
+//! runs in a network of its own, so that the bytes of a turn can be counted.
 
+mod meter;
 mod native;
+mod network;
+mod page;
+mod report;
+mod selkies;
+mod stage;
+mod turn;
+mod verdict;
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
-use std::thread;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::ground::{self, Purpose};
 use crate::process;
-use crate::repository::{program, target};
-use crate::run;
-use crate::up::desktop;
-use crate::up::part::{Crew, Ready, Spec};
+use crate::repository::target;
+use crate::up::part::{Crew, Ready};
+use crate::up::{self, desktop};
 
-/// One measurement; the longest takes a minute.
-const PROBE_LIMIT: Duration = Duration::from_secs(180);
+use selkies::Mode;
+use turn::Subject;
+use verdict::Turns;
+
 const UP_LIMIT: Duration = Duration::from_secs(90);
-const X_LIMIT: Duration = Duration::from_secs(15);
-/// How long CPU time is added up.
-const CPU_WINDOW: Duration = Duration::from_secs(10);
-/// Kernel ticks per second of `/proc/PID/stat` on Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
-const DEVTOOLS: &str = "127.0.0.1:9377";
+/// Points of the peer's curve of bytes over likeness; ours lie between them.
+const CURVE_CRFS: [u8; 2] = [25, 17];
 
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask bench latency
+  cargo xtask bench latency --rounds 2 --json
+  cargo xtask bench latency --rounds 4 --samples 500 --with-default-mode")]
 pub(crate) struct Options {
     /// Print the figures as one JSON object in the last line.
     #[arg(long)]
@@ -36,9 +46,18 @@ pub(crate) struct Options {
     /// Use the programs as they were built last.
     #[arg(long)]
     no_build: bool,
-    /// Changes of the picture to time.
+    /// Changes of the picture to time, in each turn.
     #[arg(long, default_value_t = 200)]
     samples: u32,
+    /// Measure Selkies 2.1.0 at its best in turns with ours, so many times; 0 leaves it out.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    rounds: u32,
+    /// In each round also measure Selkies as it comes.
+    #[arg(long)]
+    with_default_mode: bool,
+    /// Where the report with its plots goes; default: `bench/desktop/report.html` in the build folder.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Size of the desktop and of the viewer's display.
     #[arg(long, value_name = "WxH", default_value = "1920x1080", value_parser = desktop::Size::parse)]
     size: desktop::Size,
@@ -46,281 +65,170 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     process::adopt_orphans();
+    ground::prepare(Purpose::Test)?;
+    if !options.no_build {
+        up::build()?;
+    }
+    // The network ends here: what comes from it is fetched before.
+    let peer = match options.rounds {
+        0 => None,
+        _ => Some(selkies::install()?),
+    };
     let folder = target().join("bench/desktop");
     // A fresh browser profile and state each time: caches are a part of what is measured.
     let _ = fs::remove_dir_all(&folder);
     let mut crew = Crew::new(folder.join("logs"))?;
-    let figures = measure(options, &folder, &mut crew);
+    network::enter()?;
+    let machine = meter::machine();
+    let turns = measure(options, &folder, peer.as_deref(), &mut crew);
     crew.take_down();
     process::sweep();
-    report(options, &figures?);
+    let (turns, alone) = turns?;
+    let default_page = folder.join("report.html");
+    let page = options.report.as_deref().unwrap_or(&default_page);
+    let run = report::Run {
+        machine: &machine,
+        size: options.size.to_string(),
+        turns: &turns,
+        alone: &alone,
+    };
+    fs::write(page, page::html(&run))
+        .with_context(|| format!("cannot write {}", page.display()))?;
+    print!("{}", run.table());
+    println!("report: {}", page.display());
+    if options.json {
+        println!("{}", run.json());
+    }
     Ok(())
 }
 
-fn measure(options: &Options, folder: &Path, crew: &mut Crew) -> Result<Value> {
-    let up = crew.start(up_spec(options, folder)?)?;
-    let host = up["display"]
-        .as_str()
-        .context("up names its display")?
-        .to_owned();
-    eprintln!("the native viewer");
-    let native = native::measure(options, folder, &up)?;
-    eprintln!("Chromium");
-    let viewer = desktop::free_display()?;
-    crew.start(x_server(&viewer, options)?)?;
-    crew.start(chromium(&viewer, folder, options))?;
-    thread::sleep(Duration::from_secs(4));
-    let url = up["viewer_url"]
-        .as_str()
-        .context("up names the viewer's URL")?;
-    let probe = |args: &[&str]| probe(args, &host, &viewer);
-    let first_frame = probe(&[
-        "first-frame",
-        "--samples",
-        "6",
-        "--devtools",
-        DEVTOOLS,
-        "--url",
-        url,
-    ])?;
-    let samples = options.samples.to_string();
-    let latency = probe(&["latency", "--samples", &samples])?;
-    let click = probe(&["click", "--samples", &samples])?;
-    let agent_host = u32::try_from(
-        up["pids"]["agent-host"]
-            .as_u64()
-            .context("up names its parts")?,
-    )?;
-    thread::sleep(Duration::from_secs(5));
-    let still = cpu_percent(agent_host)?;
-    crew.start(scroll(&host))?;
-    let scrolling = cpu_percent(agent_host)?;
-    let motion = probe(&["motion", "--samples", "600"])?;
-    Ok(json!({
-        "machine": machine(),
-        "size": options.size.to_string(),
-        "propagation_ms": latency["propagation_ms"],
-        "lost": latency["lost"],
-        "click_to_pixel_ms": click["click_to_pixel_ms"],
-        "first_frame_ms": first_frame["first_frame_ms"],
-        "first_frame_cold_ms": first_frame["first_frame_cold_ms"],
-        "agent_cpu_still_percent": still,
-        "agent_cpu_scrolling_percent": scrolling,
-        "agent_rss_mb": resident_mb(agent_host)?,
-        "motion": motion,
-        "native": native,
-    }))
+/// Ours, up and waiting for viewers.
+struct Stream {
+    display: String,
+    url: String,
+    cloud: String,
+    instance: String,
+    access_key: PathBuf,
+    agent_host: u32,
 }
 
-fn up_spec(options: &Options, folder: &Path) -> Result<Spec> {
-    let state = folder.join("state").display().to_string();
-    let size = options.size.to_string();
-    let mut args = vec!["up", "--json", "--state", &state, "--size", &size];
-    args.extend(options.no_build.then_some("--no-build"));
-    Ok(spec(
-        "up",
-        &std::env::current_exe()?.display().to_string(),
-        &args,
-        "",
-        Ready::Line(UP_LIMIT + crate::lint::COMPILE_LIMIT),
-    ))
-}
+impl Stream {
+    fn start(options: &Options, folder: &Path, crew: &mut Crew) -> Result<Self> {
+        let state = folder.join("state");
+        let (path, size) = (state.display().to_string(), options.size.to_string());
+        let program = std::env::current_exe()?.display().to_string();
+        let args = [
+            "up",
+            "--json",
+            "--no-build",
+            "--state",
+            &path,
+            "--size",
+            &size,
+        ];
+        let up = crew.start(stage::spec(
+            "up",
+            &program,
+            &args,
+            "",
+            Ready::Line(UP_LIMIT),
+        ))?;
+        let text = |name: &str| {
+            let value = up[name].as_str().context("up names its parts")?;
+            anyhow::Ok(value.to_owned())
+        };
+        let agent_host = up["pids"]["agent-host"].as_u64();
+        Ok(Self {
+            display: text("display")?,
+            url: text("viewer_url")?,
+            cloud: text("cloud")?,
+            instance: text("instance")?,
+            access_key: state.join("access-key"),
+            agent_host: u32::try_from(agent_host.context("up names its processes")?)?,
+        })
+    }
 
-fn x_server(display: &str, options: &Options) -> Result<Spec> {
-    let screen = format!("{}x24", options.size);
-    let ready = Ready::Socket(desktop::socket(display)?, X_LIMIT);
-    Ok(spec(
-        "viewer-display",
-        "Xvfb",
-        &[
-            display,
-            "-screen",
-            "0",
-            &screen,
-            "-noreset",
-            "-nolisten",
-            "tcp",
-        ],
-        "",
-        ready,
-    ))
-}
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            host: &self.display,
+            url: &self.url,
+            agent: self.agent_host,
+        }
+    }
 
-fn chromium(display: &str, folder: &Path, options: &Options) -> Spec {
-    let profile = format!("--user-data-dir={}", folder.join("profile").display());
-    let size = format!(
-        "--window-size={},{}",
-        options.size.width, options.size.height
-    );
-    let port = format!(
-        "--remote-debugging-port={}",
-        DEVTOOLS.rsplit(':').next().unwrap_or_default()
-    );
-    let mut args = vec![
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--kiosk",
-        "--window-position=0,0",
-        "--autoplay-policy=no-user-gesture-required",
-        "--disable-background-timer-throttling",
-        "--disable-renderer-backgrounding",
-        "--disable-backgrounding-occluded-windows",
-    ];
-    args.extend([profile.as_str(), &size, &port, "about:blank"]);
-    spec("chromium", "chromium", &args, display, Ready::AtOnce)
-}
-
-/// A terminal that scrolls fifty lines a second.
-fn scroll(display: &str) -> Spec {
-    let script = "i=0; while :; do i=$((i+1)); echo \"line $i of many, as a build prints them\"; sleep 0.02; done";
-    spec(
-        "scroll",
-        "xterm",
-        &["-geometry", "100x40+40+40", "-e", "sh", "-c", script],
-        display,
-        Ready::AtOnce,
-    )
-}
-
-fn spec(name: &'static str, program: &str, args: &[&str], display: &str, ready: Ready) -> Spec {
-    let env = if display.is_empty() {
-        Vec::new()
-    } else {
-        vec![("DISPLAY".into(), display.to_owned())]
-    };
-    Spec {
-        name,
-        program: program.into(),
-        args: args.iter().map(ToString::to_string).collect(),
-        env,
-        ready,
-        must_run: false,
+    /// How the native viewer is told to come here.
+    fn connect_args(&self) -> Vec<String> {
+        let key = self.access_key.display().to_string();
+        [
+            "connect",
+            "--cloud",
+            &self.cloud,
+            "--instance",
+            &self.instance,
+            "--token-file",
+            &key,
+        ]
+        .map(str::to_owned)
+        .into()
     }
 }
 
-fn probe(args: &[&str], host: &str, viewer: &str) -> Result<Value> {
-    let mut command = Command::new(program("lab-probe"));
-    command
-        .args(args)
-        .args(["--host", host, "--viewer", viewer]);
-    eprintln!("measuring: {}", args[0]);
-    let output = run::quiet(command, PROBE_LIMIT)?;
-    serde_json::from_str(output.lines().last().unwrap_or_default())
-        .context("the probe answers with JSON")
-}
-
-/// Share of one core a process uses, over a window.
-fn cpu_percent(pid: u32) -> Result<f64> {
-    let before = ticks(pid)?;
-    thread::sleep(CPU_WINDOW);
-    let used = (ticks(pid)? - before) / TICKS_PER_SECOND;
-    Ok((used / CPU_WINDOW.as_secs_f64() * 10_000.0).round() / 100.0)
-}
-
-/// User and system time so far.
-fn ticks(pid: u32) -> Result<f64> {
-    let stat =
-        fs::read_to_string(format!("/proc/{pid}/stat")).context("the agent host has gone")?;
-    let (_, rest) = stat.rsplit_once(')').context("a process has a name")?;
-    Ok(rest
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<f64>().ok())
-        .sum())
-}
-
-fn resident_mb(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("a process has memory")?;
-    Ok(line
-        .split_whitespace()
-        .next()
-        .context("a number")?
-        .parse::<u64>()?
-        / 1024)
-}
-
-/// Processor, cores, and how busy the machine was before: figures mean nothing without.
-fn machine() -> String {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .unwrap_or(" unknown")
-        .trim_start_matches([' ', '\t', ':']);
-    let cores = info
-        .lines()
-        .filter(|line| line.starts_with("processor"))
-        .count();
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    format!(
-        "{model}, {cores} cores, load {}",
-        load.split(' ').next().unwrap_or("unknown")
-    )
-}
-
-fn report(options: &Options, figures: &Value) {
-    println!(
-        "\n{} at {}",
-        figures["machine"].as_str().unwrap_or_default(),
-        options.size
-    );
-    let row = |name: &str, value: &Value| {
-        println!(
-            "{name:<42} p50 {:>8} p90 {:>8} p99 {:>8}",
-            value["p50"], value["p90"], value["p99"]
-        )
-    };
-    row(
-        "picture change to pixel in Chromium, ms",
-        &figures["propagation_ms"],
-    );
-    row(
-        "click to pixel in Chromium, ms",
-        &figures["click_to_pixel_ms"],
-    );
-    row(
-        "page opened to first frame, warm, ms",
-        &figures["first_frame_ms"],
-    );
-    row(
-        "picture change to pixel, native window, ms",
-        &figures["native"]["propagation_ms"],
-    );
-    row(
-        "click to pixel, native window, ms",
-        &figures["native"]["click_to_pixel_ms"],
-    );
-    println!(
-        "{:<42} p50 {:>8}",
-        "connected to first picture, native, ms", figures["native"]["first_picture_ms"]["p50"]
-    );
-    println!(
-        "{:<42} {}",
-        "agent host, still screen, % of a core", figures["agent_cpu_still_percent"]
-    );
-    println!(
-        "{:<42} {}",
-        "agent host, terminal scrolls, % of a core", figures["agent_cpu_scrolling_percent"]
-    );
-    println!(
-        "{:<42} {}",
-        "frames a second at full motion (60 drawn)", figures["motion"]["frames_per_second"]
-    );
-    println!(
-        "{:<42} {}",
-        "the same in the native window", figures["native"]["motion"]["frames_per_second"]
-    );
-    if options.json {
-        println!("{figures}");
+/// The turns, and what is measured of ours alone, after them.
+fn measure(
+    options: &Options,
+    folder: &Path,
+    peer: Option<&Path>,
+    crew: &mut Crew,
+) -> Result<(Turns, Value)> {
+    let stream = Stream::start(options, folder, crew)?;
+    let mut turns = Turns::default();
+    for round in 0..options.rounds.max(1) {
+        // In alternate order: what the machine does meanwhile hits both.
+        if round % 2 == 0 {
+            ours(options, folder, &stream, &mut turns)?;
+            theirs(options, folder, peer, &mut turns)?;
+        } else {
+            theirs(options, folder, peer, &mut turns)?;
+            ours(options, folder, &stream, &mut turns)?;
+        }
     }
+    for crf in CURVE_CRFS {
+        if let Some(program) = peer {
+            eprintln!("Selkies at CRF {crf}");
+            let mode = Mode::Quality { crf };
+            let point = selkies::measure(options, folder, program, mode)?;
+            turns.peer_curve.push(point);
+        }
+    }
+    eprintln!("ours, full motion and first pictures");
+    let alone = json!({
+        "motion": turn::measure_motion(&stream.subject(), options, &folder.join("ours"))?,
+        "native_motion": native::measure_motion(options, folder, &stream)?,
+        "native_first_picture_ms": native::first_pictures(&stream)?,
+    });
+    Ok((turns, alone))
+}
+
+fn ours(options: &Options, folder: &Path, stream: &Stream, turns: &mut Turns) -> Result<()> {
+    eprintln!("ours in Chromium");
+    let turn = turn::measure(&stream.subject(), options, &folder.join("ours"))?;
+    turns.ours.push(turn);
+    eprintln!("ours in the native window");
+    turns.native.push(native::measure(options, folder, stream)?);
+    Ok(())
+}
+
+fn theirs(options: &Options, folder: &Path, peer: Option<&Path>, turns: &mut Turns) -> Result<()> {
+    let Some(program) = peer else {
+        return Ok(());
+    };
+    eprintln!("Selkies at its best");
+    let best = selkies::measure(options, folder, program, Mode::Best)?;
+    turns.peer.push(best);
+    if options.with_default_mode {
+        eprintln!("Selkies as it comes");
+        let default = selkies::measure(options, folder, program, Mode::Default)?;
+        turns.peer_default.push(default);
+    }
+    Ok(())
 }

@@ -54,7 +54,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// The whole path: picture change to pixel, click to pixel, first frame, CPU, frames a second.
+    /// The whole path beside Selkies: picture change and click to pixel, first frame, CPU, bytes.
+    #[command(visible_alias = "latency")]
     Desktop(desktop_bench::Options),
     /// Our relay beside coturn.
     Relay(relay_bench::Options),

@@ -41,6 +41,16 @@ pub(crate) fn signal_group(pid: u32, signal: i32) {
     unsafe { libc::kill(-pid.cast_signed(), signal) };
 }
 
+/// Gives this process a network of its own, without any interface that is up. Threads that run
+/// already keep the old one, so it is called before any is started.
+pub(crate) fn leave_network() -> std::io::Result<()> {
+    // SAFETY: a flag, no pointers; affects this thread and what it starts.
+    match unsafe { libc::unshare(libc::CLONE_NEWNET) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
 /// Whether this process runs as root.
 pub(crate) fn is_root() -> bool {
     // SAFETY: reads a number; cannot fail.

@@ -119,7 +119,7 @@ fn open_state(folder: &Path) -> Result<State> {
     })
 }
 
-fn build() -> Result<()> {
+pub(crate) fn build() -> Result<()> {
     eprintln!("Building the release programs (the first time takes some minutes)");
     let mut command = cargo(&["build", "--bins"]);
     command.args(BUILD_FLAGS);

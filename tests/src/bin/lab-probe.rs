@@ -16,8 +16,10 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tests::lab::canvas::Canvas;
 use tests::lab::devtools::Browser;
+use tests::lab::fidelity;
 use tests::lab::figures;
 use tests::lab::pattern::{self, HEIGHT, Place, WIDTH};
+use tests::lab::scene::Scene;
 use tests::lab::screen::Screen;
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{
@@ -74,6 +76,13 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         hertz: u32,
     },
+    /// Play a scene; bytes on the wire and likeness of what the viewer shows.
+    Fidelity {
+        #[command(flatten)]
+        run: Run,
+        #[arg(long, value_enum)]
+        scene: Scene,
+    },
     /// Open a page; how long until it shows the desktop.
     FirstFrame {
         #[command(flatten)]
@@ -83,6 +92,9 @@ enum Command {
         devtools: String,
         #[arg(long)]
         url: String,
+        /// Between closing the page and opening it again.
+        #[arg(long, default_value_t = 500)]
+        pause_ms: u64,
     },
 }
 
@@ -111,9 +123,18 @@ fn main() -> Result<()> {
         Command::Latency(run) => latency(&run)?,
         Command::Click(run) => click(&run)?,
         Command::Motion { run, hertz } => motion(&run, hertz)?,
-        Command::FirstFrame { run, devtools, url } => {
-            first_frame(&run, &Browser::at(&devtools), &url)?
-        }
+        Command::Fidelity { run, scene } => fidelity(&run, scene)?,
+        Command::FirstFrame {
+            run,
+            devtools,
+            url,
+            pause_ms,
+        } => first_frame(
+            &run,
+            &Browser::at(&devtools),
+            &url,
+            Duration::from_millis(pause_ms),
+        )?,
     };
     println!("{figures}");
     Ok(())
@@ -210,7 +231,7 @@ fn motion(run: &Run, hertz: u32) -> Result<Value> {
     }))
 }
 
-fn first_frame(run: &Run, browser: &Browser, url: &str) -> Result<Value> {
+fn first_frame(run: &Run, browser: &Browser, url: &str, pause: Duration) -> Result<Value> {
     let canvas = Canvas::open(&run.host, 600, 300)?;
     let mut screen = Screen::open(&run.viewer)?;
     screen.watch()?;
@@ -227,13 +248,22 @@ fn first_frame(run: &Run, browser: &Browser, url: &str) -> Result<Value> {
         if u32::from(code) < run.samples {
             browser.close(&tab)?;
         }
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(pause);
     }
     // The first of all fills caches that every later one finds.
     let cold = waits.remove(0);
     Ok(
         json!({ "first_frame_ms": figures::milliseconds(waits), "first_frame_cold_ms": cold.as_millis() }),
     )
+}
+
+fn fidelity(run: &Run, scene: Scene) -> Result<Value> {
+    let place = {
+        let canvas = scene.open(&run.host)?;
+        let mut screen = Screen::open(&run.viewer)?;
+        find_pattern(&mut screen, |code| scene.show(&canvas, code))?
+    };
+    fidelity::measure(scene, &run.host, &run.viewer, place, sample_count(run)?)
 }
 
 fn sample_count(run: &Run) -> Result<u16> {

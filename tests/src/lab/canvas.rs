@@ -23,6 +23,16 @@ pub const BAR_HEIGHT: u16 = 32;
 const BLACK: u32 = 0x00_00_00;
 const WHITE: u32 = 0xff_ff_ff;
 
+/// Every X server brings it along.
+const FONT: &[u8] = b"fixed";
+
+/// A colour of letters and what is behind them, as 0xRRGGBB.
+#[derive(Clone, Copy, Debug)]
+pub struct Ink {
+    pub pixel: u32,
+    pub paper: u32,
+}
+
 /// A window with the pattern in its top left corner.
 pub struct Canvas {
     connection: RustConnection,
@@ -48,6 +58,16 @@ impl Canvas {
                 height: HEIGHT + BAR_HEIGHT,
             },
         )
+    }
+
+    /// A window for a scene, with letters to write.
+    pub fn open_at(display: &str, area: Rectangle) -> Result<Self> {
+        let canvas = Self::with_size(display, area)?;
+        let font = canvas.connection.generate_id()?;
+        canvas.connection.open_font(font, FONT)?.check()?;
+        let letters = ChangeGCAux::new().font(font);
+        canvas.connection.change_gc(canvas.gc, &letters)?;
+        Ok(canvas)
     }
 
     /// A window over the whole display.
@@ -128,6 +148,53 @@ impl Canvas {
             0,
             WIDTH,
             HEIGHT + BAR_HEIGHT,
+        )?;
+        self.connection.sync()?;
+        Ok(())
+    }
+
+    /// Fills the hidden picture.
+    pub fn clear(&self, colour: u32) -> Result<()> {
+        self.paint(
+            colour,
+            Rectangle {
+                x: 0,
+                y: 0,
+                width: self.width,
+                height: self.height,
+            },
+        )
+    }
+
+    /// Fills a part of the hidden picture.
+    pub fn paint(&self, colour: u32, area: Rectangle) -> Result<()> {
+        self.fill(self.hidden, colour, &[area])
+    }
+
+    /// Writes into the hidden picture, from a point on the base line.
+    pub fn write(&self, ink: Ink, x: i16, y: i16, text: &str) -> Result<()> {
+        let colours = ChangeGCAux::new()
+            .foreground(ink.pixel)
+            .background(ink.paper);
+        self.connection.change_gc(self.gc, &colours)?;
+        self.connection
+            .image_text8(self.hidden, self.gc, x, y, text.as_bytes())?;
+        Ok(())
+    }
+
+    /// Shows the hidden picture with a code; returns when the server has drawn it.
+    pub fn show_all(&self, code: u16) -> Result<()> {
+        self.paint_code(self.hidden, 0, code)?;
+        self.connection.copy_area(
+            self.hidden,
+            self.window,
+            self.gc,
+            0,
+            0,
+            0,
+            0,
+            self.width,
+            self.height,
         )?;
         self.connection.sync()?;
         Ok(())

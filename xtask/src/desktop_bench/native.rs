@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Options, probe, spec, x_server};
+use super::stage::{Displays, spec, x_server};
+use super::{Options, Stream};
 use crate::repository::program;
 use crate::run;
 use crate::up::desktop;
@@ -20,59 +21,65 @@ const FIRST_PICTURES: usize = 5;
 /// One of them, in seconds: a busy machine has its picture before the last line of statistics.
 const SESSION: &str = "2.5";
 const SESSION_LIMIT: Duration = Duration::from_secs(30);
+/// The window is there and has its picture.
+const WINDOW_PAUSE: Duration = Duration::from_secs(3);
 
-/// Figures of the native viewer on the desktop `up` made.
-pub(super) fn measure(options: &Options, folder: &Path, up: &Value) -> Result<Value> {
+/// One turn: picture change and click to pixel.
+pub(super) fn measure(options: &Options, folder: &Path, stream: &Stream) -> Result<Value> {
+    with_window(options, folder, stream, |displays| {
+        let samples = options.samples.to_string();
+        let latency = displays.probe(&["latency", "--samples", &samples])?;
+        let click = displays.probe(&["click", "--samples", &samples])?;
+        Ok(json!({
+            "propagation_ms": latency["propagation_ms"],
+            "lost": latency["lost"],
+            "click_to_pixel_ms": click["click_to_pixel_ms"],
+        }))
+    })
+}
+
+/// How many frames of full motion arrive in a second.
+pub(super) fn measure_motion(options: &Options, folder: &Path, stream: &Stream) -> Result<Value> {
+    with_window(options, folder, stream, |displays| {
+        displays.probe(&["motion", "--samples", "600"])
+    })
+}
+
+fn with_window(
+    options: &Options,
+    folder: &Path,
+    stream: &Stream,
+    measure: impl FnOnce(&Displays) -> Result<Value>,
+) -> Result<Value> {
     let mut crew = Crew::new(folder.join("native-logs"))?;
-    let figures = measure_with(options, folder, up, &mut crew);
+    let displays = Displays {
+        host: stream.display.clone(),
+        viewer: desktop::free_display()?,
+    };
+    crew.start(x_server("viewer-display", &displays.viewer, options)?)?;
+    let viewer = program("multiclaw-viewer").display().to_string();
+    let args = stream.connect_args();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let window = spec(
+        "native-viewer",
+        &viewer,
+        &args,
+        &displays.viewer,
+        Ready::AtOnce,
+    );
+    crew.start(window)?;
+    thread::sleep(WINDOW_PAUSE);
+    let figures = measure(&displays);
     crew.take_down();
     figures
 }
 
-fn measure_with(options: &Options, folder: &Path, up: &Value, crew: &mut Crew) -> Result<Value> {
-    let text = |name: &str| up[name].as_str().context("up names its parts");
-    let key = folder.join("state/access-key").display().to_string();
-    let viewer = program("multiclaw-viewer").display().to_string();
-    let connect = [
-        "connect",
-        "--cloud",
-        text("cloud")?,
-        "--instance",
-        text("instance")?,
-        "--token-file",
-        &key,
-    ];
-    let first_picture = first_pictures(&viewer, &connect)?;
-    let display = desktop::free_display()?;
-    crew.start(x_server(&display, options)?)?;
-    crew.start(spec(
-        "native-viewer",
-        &viewer,
-        &connect,
-        &display,
-        Ready::AtOnce,
-    ))?;
-    thread::sleep(Duration::from_secs(3));
-    let samples = options.samples.to_string();
-    let probe = |args: &[&str]| probe(args, text("display")?, &display);
-    let latency = probe(&["latency", "--samples", &samples])?;
-    let click = probe(&["click", "--samples", &samples])?;
-    let motion = probe(&["motion", "--samples", "600"])?;
-    Ok(json!({
-        "propagation_ms": latency["propagation_ms"],
-        "lost": latency["lost"],
-        "click_to_pixel_ms": click["click_to_pixel_ms"],
-        "first_picture_ms": first_picture,
-        "motion": motion,
-    }))
-}
-
 /// From the start of the connection to the first decoded picture, as the viewer itself says.
-fn first_pictures(viewer: &str, connect: &[&str]) -> Result<Value> {
+pub(super) fn first_pictures(stream: &Stream) -> Result<Value> {
     let mut waits = Vec::new();
     for _ in 0..=FIRST_PICTURES {
-        let mut command = Command::new(viewer);
-        command.args(connect);
+        let mut command = Command::new(program("multiclaw-viewer"));
+        command.args(stream.connect_args());
         command.args(["--headless", "--stats", "json", "--duration", SESSION]);
         let lines = run::quiet(command, SESSION_LIMIT)?;
         let last = lines

@@ -1,0 +1,118 @@
+//! What every turn of the laboratory stands on: a display for the viewer, a Chromium that really
+//! paints on it, programs that keep the desktop busy, and the probe that watches both displays.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Options;
+use crate::repository::program;
+use crate::run;
+use crate::up::desktop;
+use crate::up::part::{Ready, Spec};
+
+/// One measurement; the longest takes a minute.
+const PROBE_LIMIT: Duration = Duration::from_secs(180);
+const X_LIMIT: Duration = Duration::from_secs(15);
+/// As a person would use it, without what needs a network or a graphics card.
+const CHROMIUM_FLAGS: [&str; 13] = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--kiosk",
+    "--window-position=0,0",
+    "--autoplay-policy=no-user-gesture-required",
+    "--disable-background-timer-throttling",
+    "--disable-renderer-backgrounding",
+    "--disable-backgrounding-occluded-windows",
+];
+
+/// A host's display and the one its viewer is shown on.
+#[derive(Clone, Debug)]
+pub(super) struct Displays {
+    pub(super) host: String,
+    pub(super) viewer: String,
+}
+
+impl Displays {
+    /// Runs the probe on both; its answer.
+    pub(super) fn probe(&self, args: &[&str]) -> Result<Value> {
+        let mut command = Command::new(program("lab-probe"));
+        command
+            .args(args)
+            .args(["--host", &self.host, "--viewer", &self.viewer]);
+        eprintln!("  {}", args[..args.len().min(3)].join(" "));
+        let output = run::quiet(command, PROBE_LIMIT)?;
+        serde_json::from_str(output.lines().last().unwrap_or_default())
+            .context("the probe answers with JSON")
+    }
+}
+
+pub(super) fn x_server(name: &'static str, display: &str, options: &Options) -> Result<Spec> {
+    let screen = format!("{}x24", options.size);
+    let args = [
+        display,
+        "-screen",
+        "0",
+        &screen,
+        "-noreset",
+        "-nolisten",
+        "tcp",
+    ];
+    let ready = Ready::Socket(desktop::socket(display)?, X_LIMIT);
+    Ok(spec(name, "Xvfb", &args, "", ready))
+}
+
+/// Without one a kiosk Chromium is a pixel smaller than the display and scales the picture.
+pub(super) fn window_manager(display: &str) -> Spec {
+    spec("window-manager", "openbox", &[], display, Ready::AtOnce)
+}
+
+/// A browser whose DevTools listen on `port`.
+pub(super) fn chromium(display: &str, folder: &Path, port: u16, options: &Options) -> Spec {
+    let profile = format!("--user-data-dir={}", folder.join("profile").display());
+    let size = format!(
+        "--window-size={},{}",
+        options.size.width, options.size.height
+    );
+    let port = format!("--remote-debugging-port={port}");
+    let mut args = CHROMIUM_FLAGS.to_vec();
+    args.extend([profile.as_str(), &size, &port, "about:blank"]);
+    spec("chromium", "chromium", &args, display, Ready::AtOnce)
+}
+
+/// A terminal that scrolls fifty lines a second.
+pub(super) fn scroll(display: &str) -> Spec {
+    let script = "i=0; while :; do i=$((i+1)); echo \"line $i of many, as a build prints them\"; sleep 0.02; done";
+    let args = ["-geometry", "100x40+40+40", "-e", "sh", "-c", script];
+    spec("scroll", "xterm", &args, display, Ready::AtOnce)
+}
+
+pub(super) fn spec(
+    name: &'static str,
+    program: &str,
+    args: &[&str],
+    display: &str,
+    ready: Ready,
+) -> Spec {
+    let env = if display.is_empty() {
+        Vec::new()
+    } else {
+        vec![("DISPLAY".into(), display.to_owned())]
+    };
+    Spec {
+        name,
+        program: program.into(),
+        args: args.iter().map(ToString::to_string).collect(),
+        env,
+        ready,
+        must_run: false,
+    }
+}

@@ -1,0 +1,128 @@
+//! One turn of the laboratory in Chromium, the same for ours and for the peer: time to the first
+//! frame, picture change and click to pixel, processor time, bytes and likeness of two scenes.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::stage::{self, Displays};
+use super::{Options, meter};
+use crate::up::desktop;
+use crate::up::part::Crew;
+
+/// Every Chromium here is alone: the one before has ended.
+const DEVTOOLS_PORT: u16 = 9377;
+/// Chromium answers its DevTools in two seconds on a busy machine.
+const BROWSER_PAUSE: Duration = Duration::from_secs(4);
+/// It has to be there before the browser's window.
+const MANAGER_PAUSE: Duration = Duration::from_secs(1);
+/// What was drawn last is refined, and nothing moves any more.
+const SETTLE_PAUSE: Duration = Duration::from_secs(4);
+/// Pages opened for the time to the first frame; the first of them is the cold one.
+const FIRST_FRAMES: &str = "4";
+/// Between two of them: the peer takes so long to let go of the one before.
+const REOPEN_PAUSE_MS: &str = "4000";
+/// Steps of a scene: four seconds.
+const STEPS: &str = "80";
+
+/// Who is measured.
+pub(super) struct Subject<'a> {
+    pub(super) host: &'a str,
+    pub(super) url: &'a str,
+    /// The program whose cost counts.
+    pub(super) agent: u32,
+}
+
+/// All figures of one turn.
+pub(super) fn measure(subject: &Subject, options: &Options, folder: &Path) -> Result<Value> {
+    with_browser(subject, options, folder, FIRST_FRAMES, |displays, crew| {
+        let samples = options.samples.to_string();
+        let latency = displays.probe(&["latency", "--samples", &samples])?;
+        let click = displays.probe(&["click", "--samples", &samples])?;
+        let scenes = scenes(displays)?;
+        thread::sleep(SETTLE_PAUSE);
+        let still = meter::cpu_percent(subject.agent)?;
+        crew.start(stage::scroll(&displays.host))?;
+        thread::sleep(SETTLE_PAUSE / 2);
+        let scrolling = meter::cpu_percent(subject.agent)?;
+        Ok(json!({
+            "propagation_ms": latency["propagation_ms"],
+            "lost": latency["lost"],
+            "click_to_pixel_ms": click["click_to_pixel_ms"],
+            "click_lost": click["lost"],
+            "scenes": scenes,
+            "agent_cpu_still_percent": still,
+            "agent_cpu_scrolling_percent": scrolling,
+            "agent_rss_mb": meter::resident_mb(subject.agent)?,
+        }))
+    })
+}
+
+/// Only the bytes and likeness of the scenes.
+pub(super) fn measure_scenes(subject: &Subject, options: &Options, folder: &Path) -> Result<Value> {
+    with_browser(subject, options, folder, "1", |displays, _| {
+        Ok(json!({ "scenes": scenes(displays)? }))
+    })
+}
+
+/// How many frames of full motion arrive in a second.
+pub(super) fn measure_motion(subject: &Subject, options: &Options, folder: &Path) -> Result<Value> {
+    with_browser(subject, options, folder, "1", |displays, _| {
+        displays.probe(&["motion", "--samples", "600"])
+    })
+}
+
+fn scenes(displays: &Displays) -> Result<Value> {
+    let play = |scene| displays.probe(&["fidelity", "--scene", scene, "--samples", STEPS]);
+    Ok(json!({ "scroll": play("scroll")?, "drag": play("drag")? }))
+}
+
+/// Opens the page in a Chromium of its own, which ends afterwards.
+fn with_browser(
+    subject: &Subject,
+    options: &Options,
+    folder: &Path,
+    first_frames: &str,
+    measure: impl FnOnce(&Displays, &mut Crew) -> Result<Value>,
+) -> Result<Value> {
+    let mut crew = Crew::new(folder.join("logs"))?;
+    // A profile of an earlier turn would be warm.
+    let _ = std::fs::remove_dir_all(folder.join("profile"));
+    let displays = Displays {
+        host: subject.host.to_owned(),
+        viewer: desktop::free_display()?,
+    };
+    crew.start(stage::x_server(
+        "viewer-display",
+        &displays.viewer,
+        options,
+    )?)?;
+    crew.start(stage::window_manager(&displays.viewer))?;
+    thread::sleep(MANAGER_PAUSE);
+    let browser = stage::chromium(&displays.viewer, folder, DEVTOOLS_PORT, options);
+    crew.start(browser)?;
+    thread::sleep(BROWSER_PAUSE);
+    let devtools = format!("127.0.0.1:{DEVTOOLS_PORT}");
+    let opened = displays.probe(&[
+        "first-frame",
+        "--samples",
+        first_frames,
+        "--devtools",
+        &devtools,
+        "--url",
+        subject.url,
+        "--pause-ms",
+        REOPEN_PAUSE_MS,
+    ])?;
+    let figures = measure(&displays, &mut crew);
+    crew.take_down();
+    let mut figures = figures?;
+    let all = figures.as_object_mut().context("figures are an object")?;
+    for name in ["first_frame_ms", "first_frame_cold_ms"] {
+        all.insert(name.to_owned(), opened[name].clone());
+    }
+    Ok(figures)
+}
