@@ -4,6 +4,7 @@ mod admin;
 pub mod bench;
 #[expect(unsafe_code, reason = "epoll has no safe face in the standard library")]
 mod epoll;
+mod exchange;
 mod gate;
 pub mod log;
 mod shell;

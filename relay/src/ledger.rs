@@ -1,5 +1,5 @@
 //! What all servers of one process share, because a limit is worth nothing if it holds per thread:
-//! relayed ports, quotas, port reservations, revoked sessions.
+//! relayed ports and their owners, quotas, port reservations, revoked sessions.
 //!
 //! Locked when an allocation begins or ends, never per packet. A quota and its ports are returned
 //! when their [`Lease`] is dropped, so that they cannot be given back while the allocation lives.
@@ -15,6 +15,7 @@ use rand::{Rng, RngExt, SeedableRng};
 
 use crate::deadlines::Tick;
 use crate::endpoint::RelayPort;
+use crate::owners::{Member, Owners};
 
 /// A port rests for so long before its next use: packets meant for the last owner die out.
 pub const PORT_COOLING: Duration = Duration::from_secs(20);
@@ -33,10 +34,17 @@ pub struct Quotas {
 
 /// The shared book. Cheap to clone.
 #[derive(Clone)]
-pub struct Ledger(Arc<Mutex<Book>>);
+pub struct Ledger(Arc<Shared>);
+
+struct Shared {
+    book: Mutex<Book>,
+    owners: Owners,
+}
 
 struct Book {
     quotas: Quotas,
+    /// Servers that joined.
+    members: usize,
     allocations: usize,
     by_user: HashMap<Arc<str>, usize>,
     by_address: HashMap<IpAddr, usize>,
@@ -76,8 +84,9 @@ impl Ledger {
         let pools = (0..addresses)
             .map(|_| Pool::new(ports.clone(), &mut rng))
             .collect();
-        Self(Arc::new(Mutex::new(Book {
+        let book = Mutex::new(Book {
             quotas,
+            members: 0,
             allocations: 0,
             by_user: HashMap::new(),
             by_address: HashMap::new(),
@@ -86,7 +95,20 @@ impl Ledger {
             revoked: VecDeque::new(),
             rng,
             clock: Tick::default(),
-        })))
+        });
+        let owners = Owners::new(addresses);
+        Self(Arc::new(Shared { book, owners }))
+    }
+
+    /// Names one more server that shares this book.
+    pub(crate) fn join(&self) -> Option<Member> {
+        let mut book = self.book();
+        book.members += 1;
+        Member::nth(book.members - 1)
+    }
+
+    pub(crate) fn owners(&self) -> &Owners {
+        &self.0.owners
     }
 
     pub fn set_quotas(&self, quotas: Quotas) {
@@ -195,6 +217,7 @@ impl Ledger {
     fn book(&self) -> MutexGuard<'_, Book> {
         // A panic elsewhere leaves counters that are at worst stale: better than no relay.
         self.0
+            .book
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }

@@ -27,10 +27,12 @@ pub enum Drop {
     Send,
     /// The client's stream is slower than its media.
     StreamQueue,
+    /// Meant for another worker, which does not keep up.
+    Exchange,
 }
 
 impl Drop {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Noise,
         Self::Malformed,
         Self::Unexpected,
@@ -43,6 +45,7 @@ impl Drop {
         Self::Unfit,
         Self::Send,
         Self::StreamQueue,
+        Self::Exchange,
     ];
 
     /// The label under which it is exported.
@@ -60,6 +63,7 @@ impl Drop {
             Self::Unfit => "unfit",
             Self::Send => "send",
             Self::StreamQueue => "stream_queue",
+            Self::Exchange => "exchange",
         }
     }
 }

@@ -36,11 +36,12 @@ use protocol::turn::{Kind, classify};
 use crate::allocation::Allocation;
 use crate::auth::Credentials;
 use crate::deadlines::{Deadlines, Epoch, Tick};
-use crate::endpoint::{Client, KeyedHash, RelayId};
+use crate::endpoint::{Client, KeyedHash, RelayId, RelayPort};
 use crate::ledger::Ledger;
 use crate::limits::{ByteBudget, StrangerLimiter};
 use crate::metrics::{Counters, Drop};
 use crate::nonce::Nonces;
+use crate::owners::Member;
 use crate::policy::{Policy, PolicyConfig};
 
 pub use allocate::BindFailed;
@@ -97,12 +98,31 @@ pub enum Forward {
         payload: Range<usize>,
         fragment: Fragment,
     },
+    /// To an allocation of another server of this process; see [`Server::handle_sibling`].
+    ToSibling {
+        owner: Member,
+        /// The relayed address it is meant for.
+        to: SocketAddr,
+        /// The relayed address it comes from.
+        from: SocketAddr,
+        payload: Range<usize>,
+    },
     /// To a client.
     ToClient {
         client: Client,
         frame: Frame,
         payload: Range<usize>,
     },
+}
+
+/// Where a peer's address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The relayed address of an allocation in this slot.
+    Ours(u32),
+    /// The relayed address of another server of this process.
+    Sibling(Member),
+    Away,
 }
 
 /// Whether routers may cut the datagram (RFC 8656 §18.9, DONT-FRAGMENT).
@@ -150,6 +170,8 @@ pub struct Server {
     nonces: Nonces,
     strangers: StrangerLimiter,
     ledger: Ledger,
+    /// This server's name in the ledger.
+    member: Option<Member>,
     /// What new allocations are told while this relay drains.
     draining: Option<Draining>,
     epoch: Epoch,
@@ -191,6 +213,7 @@ impl Server {
             policy_generation: 0,
             nonces: Nonces::new(&seed.nonce_key),
             strangers: StrangerLimiter::new(limits.stranger_replies_per_second, hash),
+            member: ledger.join(),
             ledger,
             draining: None,
             epoch: Epoch::new(now),
@@ -228,6 +251,25 @@ impl Server {
     ) -> Forward {
         let slot = relay.0 / 2;
         self.deliver(slot, from, 0..len, now)
+    }
+
+    /// Takes one datagram of `len` bytes that another server of this process relays to one of ours.
+    pub fn handle_sibling(
+        &mut self,
+        to: SocketAddr,
+        from: SocketAddr,
+        len: usize,
+        now: Instant,
+    ) -> Forward {
+        match self.place_of(to) {
+            Place::Ours(slot) => self.deliver(slot, from, 0..len, now),
+            Place::Sibling(_) | Place::Away => self.dropped(Drop::NoAllocation),
+        }
+    }
+
+    /// This server's name among those that share its ledger.
+    pub fn member(&self) -> Option<Member> {
+        self.member
     }
 
     /// Something for the shell to do.
@@ -330,7 +372,7 @@ impl Server {
         if !self.afford(slot, payload.len(), now) {
             return self.dropped(Drop::Bandwidth);
         }
-        let hairpin = self.slot_of_relayed(peer);
+        let place = self.place_of(peer);
         let family = AddressFamily::of(peer.ip());
         let Some(allocation) = self.allocation_mut(slot) else {
             return self.dropped(Drop::NoAllocation);
@@ -341,15 +383,23 @@ impl Server {
         let source = relayed.public;
         allocation.sent.count(payload.len());
         self.counters.to_peers.count(payload.len());
-        if let Some(other) = hairpin {
+        if place != Place::Away {
             self.counters.hairpinned.count(payload.len());
-            return self.deliver(other, source, payload, now);
         }
-        Forward::ToPeer {
-            relay: relay_id(slot, family),
-            peer,
-            payload,
-            fragment,
+        match place {
+            Place::Ours(other) => self.deliver(other, source, payload, now),
+            Place::Sibling(owner) => Forward::ToSibling {
+                owner,
+                to: peer,
+                from: source,
+                payload,
+            },
+            Place::Away => Forward::ToPeer {
+                relay: relay_id(slot, family),
+                peer,
+                payload,
+                fragment,
+            },
         }
     }
 
@@ -418,12 +468,19 @@ impl Server {
         Forward::Nothing
     }
 
-    /// The slot of one of our own allocations, if the peer's address is its relayed address.
-    fn slot_of_relayed(&self, peer: SocketAddr) -> Option<u32> {
+    fn place_of(&self, peer: SocketAddr) -> Place {
         let mut addresses = self.settings.relay_addresses.iter();
-        let at = addresses.position(|one| one.public == peer.ip() || one.bind == peer.ip())?;
-        let slot = *self.slots_by_port.get(at)?.get(usize::from(peer.port()))?;
-        slot.checked_sub(1)
+        let at = addresses.position(|one| one.public == peer.ip() || one.bind == peer.ip());
+        let Some(at) = at else {
+            return Place::Away;
+        };
+        let slots = self.slots_by_port.get(at);
+        let slot = slots.and_then(|slots| slots.get(usize::from(peer.port())));
+        if let Some(slot) = slot.and_then(|slot| slot.checked_sub(1)) {
+            return Place::Ours(slot);
+        }
+        let owner = self.ledger.owners().of(at, peer.port());
+        owner.map_or(Place::Away, Place::Sibling)
     }
 
     fn allocation(&self, slot: u32) -> Option<&Allocation> {
@@ -451,7 +508,7 @@ impl Server {
         };
         for family in [AddressFamily::V4, AddressFamily::V6] {
             if let Some(relayed) = allocation.relayed(family) {
-                self.forget_port(relayed.lease.address(), relayed.lease.port().0);
+                self.forget_port(relayed.lease.address(), relayed.lease.port());
                 self.commands.push_back(Command::Unbind {
                     relay: relay_id(slot, family),
                 });
@@ -472,10 +529,13 @@ impl Server {
         );
     }
 
-    fn forget_port(&mut self, address: usize, port: u16) {
+    fn forget_port(&mut self, address: usize, port: RelayPort) {
         let table = self.slots_by_port.get_mut(address);
-        if let Some(entry) = table.and_then(|table| table.get_mut(usize::from(port))) {
+        let entry = table.and_then(|table| table.get_mut(usize::from(port.0)));
+        // One that was never bound is nobody's, or another server's by now.
+        if let Some(entry) = entry.filter(|entry| **entry != 0) {
             *entry = 0;
+            self.ledger.owners().set(address, port, None);
         }
     }
 }

@@ -88,6 +88,7 @@ impl RelayNode {
     fn forward(&mut self, forward: Forward, bytes: &[u8]) {
         match forward {
             Forward::Nothing => {}
+            Forward::ToSibling { .. } => panic!("this relay has one server"),
             Forward::ToPeer {
                 relay,
                 peer,

@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::admin::{self, Admin};
+use super::exchange;
 use super::streams::{self, Streams, TlsSettings};
 use super::udp::{Segmentation, probe_segmentation};
 use super::web::{self, Door, WebTally};
@@ -296,7 +297,9 @@ fn start_workers(
     let settings = config.settings(bound.udp.len(), &own, endpoints);
     let nonce_key = nonce_key(config)?;
     let (mut handles, mut threads) = (Vec::new(), Vec::new());
-    for (index, (udp, tcp)) in bound.udp.into_iter().zip(bound.tcp).enumerate() {
+    let seats = exchange::seats(bound.udp.len()).context("wake-up sockets")?;
+    let sockets = bound.udp.into_iter().zip(bound.tcp);
+    for (index, ((udp, tcp), seat)) in sockets.zip(seats).enumerate() {
         let seed = Seed {
             nonce_key,
             hash_keys: [rand::random(), rand::random()],
@@ -305,7 +308,7 @@ fn start_workers(
         let server = Server::new(settings.clone(), ledger.clone(), seed, unix_now(), now);
         let strangers = config.limits.unauthenticated_connections;
         let streams = Streams::new(tcp, tls.clone(), door.clone(), strangers);
-        let (worker, handle) = Worker::new(server, udp, streams, segmentation)?;
+        let (worker, handle) = Worker::new(server, udp, streams, segmentation, seat)?;
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || worker.run())?;

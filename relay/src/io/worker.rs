@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::oneshot;
 
 use super::epoll::{Epoll, Interest, Ready};
+use super::exchange::{Exchange, Letter, Seat};
 use super::streams::{StreamEvent, Streams, TlsSettings};
 use super::udp::{Ask, Datagram, Inbox, Outgoing, Segmentation, enable_gro};
 use crate::endpoint::{Client, RelayId, SocketId};
@@ -71,6 +72,7 @@ pub(crate) struct Worker {
     streams: Streams,
     inbox: Inbox,
     outgoing: Outgoing,
+    exchange: Exchange,
     control: Receiver<Control>,
     wake: UnixDatagram,
     /// Makes the transaction ids of Data indications, which nobody answers.
@@ -139,11 +141,10 @@ impl Worker {
         listeners: Vec<UdpSocket>,
         streams: Streams,
         segmentation: Segmentation,
+        seat: Seat,
     ) -> Result<(Self, Handle)> {
         let epoll = Epoll::new().context("epoll")?;
-        let (wake, waker) = UnixDatagram::pair().context("wake-up socket")?;
-        wake.set_nonblocking(true)?;
-        waker.set_nonblocking(true)?;
+        let wake = seat.wake;
         epoll.add(wake.as_raw_fd(), Token::Wake.encode(), Interest::Read)?;
         for (index, listener) in listeners.iter().enumerate() {
             let token = Token::Listener(index as u32).encode();
@@ -152,7 +153,7 @@ impl Worker {
         let (sender, control) = channel();
         let handle = Handle {
             control: sender,
-            wake: Arc::new(waker),
+            wake: seat.waker,
         };
         let mut worker = Self {
             server,
@@ -164,6 +165,7 @@ impl Worker {
             streams,
             inbox: Inbox::new(),
             outgoing: Outgoing::new(segmentation),
+            exchange: seat.exchange,
             control,
             wake,
             indications: 0,
@@ -311,6 +313,19 @@ impl Worker {
                 };
                 self.outgoing.push(&datagram, self.inbox.bytes());
             }
+            Forward::ToSibling {
+                owner,
+                to,
+                from,
+                payload,
+            } => {
+                let payload = base + payload.start..base + payload.end;
+                let payload = self.inbox.bytes().get(payload).unwrap_or_default();
+                let letter = Letter { to, from, payload };
+                if self.exchange.push(owner, &letter).is_err() {
+                    self.server.handle_send_failure(1, Drop::Exchange);
+                }
+            }
             Forward::ToClient {
                 client,
                 frame,
@@ -442,6 +457,7 @@ impl Worker {
     fn flush(&mut self, now: Instant) {
         let failed = self.outgoing.flush(self.inbox.bytes());
         self.server.handle_send_failure(failed, Drop::Send);
+        self.exchange.dispatch();
         self.streams.flush(&self.epoll, now);
     }
 
@@ -453,6 +469,26 @@ impl Worker {
         }
         self.obey(now);
         self.flush(now);
+        self.serve_exchange(now);
+    }
+
+    /// Takes what other workers hand over.
+    fn serve_exchange(&mut self, now: Instant) {
+        self.exchange.answer_knock();
+        while let Some(parcel) = self.exchange.receive() {
+            self.inbox.reset();
+            for letter in parcel.letters() {
+                // A parcel fits into an empty inbox.
+                let Some(range) = self.inbox.put(letter.payload) else {
+                    break;
+                };
+                let (to, from) = (letter.to, letter.from);
+                let forward = self.server.handle_sibling(to, from, range.len(), now);
+                self.carry_out(forward, range.start, now);
+            }
+            parcel.send_home();
+            self.flush(now);
+        }
     }
 
     fn handle_control(&mut self, control: Control, now: Instant) {

@@ -100,6 +100,7 @@ impl Server {
         if let Some(entry) = table.and_then(|table| table.get_mut(usize::from(port.0))) {
             *entry = slot + 1;
         }
+        self.ledger.owners().set(address, port, self.member);
         if self.allocation(slot).is_some_and(Allocation::is_ready) {
             self.counters.allocations_made += 1;
             self.log_made(slot);

@@ -187,7 +187,7 @@ impl Server {
         if dual {
             let relayed = allocation.relayed_mut(family).take();
             if let Some(relayed) = relayed {
-                self.forget_port(relayed.lease.address(), relayed.lease.port().0);
+                self.forget_port(relayed.lease.address(), relayed.lease.port());
             }
             let relay = relay_id(slot, family);
             self.commands.push_back(Command::Unbind { relay });

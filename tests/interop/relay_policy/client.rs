@@ -64,11 +64,11 @@ impl Client {
         let permitted = self.ask(Method::CreatePermission, |builder| {
             builder.xor_peer_address(peer);
         });
-        self.send_indication(peer);
+        self.send(peer, PAYLOAD);
         let bound = self.ask(Method::ChannelBind, |builder| {
             builder.channel_number(number).xor_peer_address(peer);
         });
-        self.send_indication(peer);
+        self.send(peer, PAYLOAD);
         self.send_channel_data(number);
         permitted || bound
     }
@@ -155,13 +155,14 @@ impl Client {
         }
     }
 
-    fn send_indication(&mut self, peer: SocketAddr) {
+    /// A Send indication.
+    pub(crate) fn send(&mut self, peer: SocketAddr, payload: &[u8]) {
         let transaction = self.transaction();
         let mut buffer = [0; 256];
         let mut builder = Builder::new(&mut buffer, Class::Indication, Method::Send, transaction);
         let len = builder
             .xor_peer_address(peer)
-            .data(PAYLOAD)
+            .data(payload)
             .finish()
             .unwrap();
         self.socket.send(&buffer[..len]).unwrap();

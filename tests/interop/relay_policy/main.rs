@@ -93,6 +93,42 @@ fn what_a_peer_sent_before_its_permission_is_lost_and_what_follows_arrives() {
 }
 
 #[test]
+fn clients_of_different_workers_meet_inside_the_relay() {
+    let Some(enclosure) = Enclosure::enter("clients_of_different_workers_meet_inside_the_relay")
+    else {
+        return;
+    };
+    let server = Server::start(Kind::MultiClawOfTwo, &enclosure);
+    let allocate = |_| client::Client::allocate(&server, client::Family::V4);
+    // The kernel spreads them over two workers by their ports.
+    let mut clients: Vec<_> = (0..8).map(allocate).collect();
+    let relayed: Vec<_> = clients.iter().map(client::Client::relayed).collect();
+    for client in &mut clients {
+        client.permit(relayed[0]);
+    }
+    for (number, address) in relayed.iter().enumerate() {
+        for (sender, client) in clients.iter_mut().enumerate() {
+            if sender != number {
+                client.send(*address, &[sender as u8, number as u8]);
+            }
+        }
+    }
+    for (number, client) in clients.iter().enumerate() {
+        let mut seen: Vec<_> = (1..clients.len()).map(|_| client.receive()).collect();
+        seen.sort_unstable();
+        let others = (0..relayed.len()).filter(|sender| *sender != number);
+        assert_eq!(
+            seen,
+            others
+                .map(|sender| vec![sender as u8, number as u8])
+                .collect::<Vec<_>>()
+        );
+    }
+    let sent = enclosure.destinations();
+    assert!(sent.is_empty(), "relayed ports spoke to {sent:?}");
+}
+
+#[test]
 fn a_million_strangers_leave_no_trace_in_memory() {
     let Some(enclosure) = Enclosure::enter("a_million_strangers_leave_no_trace_in_memory") else {
         return;

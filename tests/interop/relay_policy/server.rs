@@ -18,6 +18,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     MultiClaw,
+    /// With two workers.
+    MultiClawOfTwo,
     /// As installed: only credentials and addresses are given.
     Coturn,
 }
@@ -33,7 +35,8 @@ impl Server {
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).unwrap();
         let mut command = match kind {
-            Kind::MultiClaw => our_command(&directory),
+            Kind::MultiClaw => our_command(&directory, 1),
+            Kind::MultiClawOfTwo => our_command(&directory, 2),
             Kind::Coturn => coturn_command(&directory),
         };
         let log = fs::File::create(directory.join("log")).unwrap();
@@ -99,10 +102,10 @@ impl Drop for Server {
     }
 }
 
-fn our_command(directory: &std::path::Path) -> Command {
+fn our_command(directory: &std::path::Path, workers: usize) -> Command {
     let config = directory.join("relay.toml");
     let text = format!(
-        "relay_addresses = [\"{RELAY_V4}\", \"{RELAY_V6}\"]\nworkers = 1\n\
+        "relay_addresses = [\"{RELAY_V4}\", \"{RELAY_V6}\"]\nworkers = {workers}\n\
          relay_ports = \"50000-60000\"\n\
          [[listen]]\naddress = \"{LISTENER}\"\ntransport = \"udp\"\n\
          [[listen]]\naddress = \"{LISTENER}\"\ntransport = \"tcp\"\n\

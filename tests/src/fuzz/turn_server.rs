@@ -172,7 +172,9 @@ impl Run {
         match forward {
             Forward::Nothing => {}
             Forward::ToPeer { peer, .. } => self.assert_permitted(client, peer),
-            Forward::ToClient { .. } => panic!("no client talks to a relayed address here"),
+            Forward::ToSibling { .. } | Forward::ToClient { .. } => {
+                panic!("no client talks to a relayed address here")
+            }
         }
         self.answers(Some(client))
     }

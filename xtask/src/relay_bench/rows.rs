@@ -10,12 +10,15 @@ const SESSIONS: &str = "20";
 /// Sessions when two are: SO_REUSEPORT spreads them by hash, so many even out.
 const SESSIONS_SPREAD: &str = "128";
 
+/// What coturn carries on the slowest of machines, packets per second and session.
+const LOAD_PROBED_MIN: &str = "500";
+
 /// One line of the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Row {
     /// 1,200 B in bursts of 30, client to UDP peer and back.
     Burst,
-    /// 160 B, evenly spaced, client to UDP peer and back.
+    /// 160 B, evenly spaced, client to UDP peer and back, at half of what coturn can carry.
     Steady,
     /// 1,200 B in bursts of 30, client to client, both relayed here.
     Pair,
@@ -59,7 +62,7 @@ impl Row {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Burst => "1,200 B in bursts of 30, client to peer and back",
-            Self::Steady => "160 B steady, client to peer and back",
+            Self::Steady => "160 B steady at half of coturn's load, client to peer and back",
             Self::Pair => "client to client, both relayed here",
             Self::Latency => "added latency at half of coturn's load, p99",
             Self::Churn => "allocations per second and core, 401 and close included",
@@ -98,7 +101,7 @@ impl Row {
     fn flags(self) -> Vec<&'static str> {
         let text = match self {
             Self::Burst => "--pattern echo --payload 1200 --burst 30 --rate 1200",
-            Self::Steady => "--pattern echo --payload 160 --burst 1 --rate 700",
+            Self::Steady => "--pattern echo --payload 160 --burst 1",
             Self::Pair => "--pattern pair --payload 1200 --burst 30 --rate 1200",
             Self::Tls => "--pattern echo --payload 1200 --burst 10 --rate 600",
             Self::Scaling => "--pattern echo --payload 1200 --burst 30 --rate 150",
@@ -143,7 +146,7 @@ impl Samples {
 
     /// One round: both servers, one after the other.
     pub(crate) fn measure(&mut self, lab: &Lab, kinds: [Kind; 2]) -> Result<()> {
-        if self.row == Row::Latency && self.half_load.is_none() {
+        if matches!(self.row, Row::Steady | Row::Latency) && self.half_load.is_none() {
             self.half_load = Some(half_load(lab)?);
         }
         let [ours, peer] = kinds;
@@ -154,10 +157,21 @@ impl Samples {
         Ok(())
     }
 
+    /// The generator's flags, the load included.
+    fn at_half_load(&self) -> Vec<&str> {
+        let mut flags = self.row.flags();
+        flags.extend([
+            "--rate",
+            self.half_load.as_deref().unwrap_or(LOAD_PROBED_MIN),
+        ]);
+        flags
+    }
+
     fn sample(&self, lab: &Lab, kind: Kind) -> Result<Sample> {
         match self.row {
-            Row::Burst | Row::Steady | Row::Pair => cost(self.row, lab, kind),
-            Row::Latency => added_latency(lab, kind, self.half_load.as_deref().unwrap_or("100")),
+            Row::Burst | Row::Pair => cost(&self.row.flags(), lab, kind),
+            Row::Steady => cost(&self.at_half_load(), lab, kind),
+            Row::Latency => added_latency(&self.at_half_load(), lab, kind),
             Row::Churn => churn(lab, kind),
             Row::Idle => idle(lab, kind),
             Row::Tls => tls(lab, kind),
@@ -168,8 +182,8 @@ impl Samples {
 
 /// Processor time of server, generator and softirq threads per forwarded packet, less what the
 /// generator alone needs for the same packets.
-fn cost(row: Row, lab: &Lab, kind: Kind) -> Result<Sample> {
-    let mut flags = row.flags();
+fn cost(flags: &[&str], lab: &Lab, kind: Kind) -> Result<Sample> {
+    let mut flags = flags.to_vec();
     flags.extend(Lab::generator_core());
     flags.extend(["--sessions", SESSIONS]);
     let server = lab.start(kind, Workers::OnePinned)?;
@@ -186,10 +200,10 @@ fn cost(row: Row, lab: &Lab, kind: Kind) -> Result<Sample> {
     })
 }
 
-fn added_latency(lab: &Lab, kind: Kind, rate: &str) -> Result<Sample> {
-    let mut flags = Row::Latency.flags();
+fn added_latency(flags: &[&str], lab: &Lab, kind: Kind) -> Result<Sample> {
+    let mut flags = flags.to_vec();
     flags.extend(Lab::generator_core());
-    flags.extend(["--sessions", SESSIONS, "--rate", rate]);
+    flags.extend(["--sessions", SESSIONS]);
     let server = lab.start(kind, Workers::OnePinned)?;
     let with = lab.load(Some(&server), &flags)?;
     drop(server);
@@ -204,16 +218,11 @@ fn added_latency(lab: &Lab, kind: Kind, rate: &str) -> Result<Sample> {
 /// Half the highest rate per session at which coturn loses nothing.
 fn half_load(lab: &Lab) -> Result<String> {
     let server = lab.start(Kind::Coturn, Workers::OnePinned)?;
-    let mut clean = 500.0_f64;
+    let mut clean: f64 = LOAD_PROBED_MIN.parse()?;
     for rate in ["1000", "1400", "2000", "2800", "4000"] {
         let mut flags = Row::Steady.flags();
         flags.extend(Lab::generator_core());
-        flags.extend(["--sessions", SESSIONS]);
-        let at = flags
-            .iter()
-            .position(|flag| *flag == "--rate")
-            .context("no rate")?;
-        flags[at + 1] = rate;
+        flags.extend(["--sessions", SESSIONS, "--rate", rate]);
         let report = lab.load(Some(&server), &flags)?;
         if number(&report, "", "lost_percent")? > 0.1 {
             break;
