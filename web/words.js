@@ -41,6 +41,10 @@ const TITLES = /** @type {Record<string, string>} */ ({
   WORKSPACE_UNKNOWN: "No workspace at this address",
   LAST_OWNER: "The last owner stays",
   NAME_TAKEN: "The name is taken",
+  CONFIRMATION_NEEDED: "Please confirm",
+  QUOTA_REACHED: "The workspace is full",
+  DESKTOP_FAILED: "The desktop does not run",
+  NOT_MANAGED: "This desktop is run elsewhere",
   SERVICE_BUSY: "The service is busy",
   INTERNAL: "The service failed",
 });

@@ -1,6 +1,6 @@
 //! `cloud.toml`: strict, every key known, every mistake named with its line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +31,43 @@ pub struct Config {
     pub session: SessionConfig,
     #[serde(default)]
     pub identity: IdentityConfig,
+    #[serde(default)]
+    pub quota: QuotaConfig,
+    /// Desktops on this machine; without it there are only those that somebody else runs.
+    #[serde(default)]
+    pub embedded: Option<EmbeddedConfig>,
+}
+
+/// How much one workspace may have.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuotaConfig {
+    pub desktops: u32,
+    pub running: u32,
+}
+
+impl Default for QuotaConfig {
+    fn default() -> Self {
+        Self {
+            desktops: 20,
+            running: 5,
+        }
+    }
+}
+
+/// How desktops run on this machine.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmbeddedConfig {
+    /// Default: `multiclaw-agent-host` beside this program.
+    pub agent_host: Option<PathBuf>,
+    /// Where agent hosts find the service; default `http://` and where it listens.
+    pub cloud_url: Option<String>,
+    /// Addresses of this machine for media; default those of every interface.
+    pub addresses: Vec<IpAddr>,
+    /// Each desktop gets a user of its own, numbered from here; the service must run as root.
+    /// Without it all run as the service's user.
+    pub first_uid: Option<u32>,
 }
 
 /// How nodes talk to each other.

@@ -8,6 +8,7 @@ pub mod access;
 pub mod assets;
 pub mod config;
 pub mod identity;
+pub mod lifecycle;
 
 #[cfg(feature = "io")]
 #[expect(

@@ -7,4 +7,6 @@
     web::asset!("/dashboard", "element.js"),
     web::asset!("/dashboard", "entrance.js"),
     web::asset!("/dashboard", "rooms.js"),
+    web::asset!("/dashboard", "desktops.js"),
+    web::asset!("/dashboard", "news.js"),
 ]

@@ -1,6 +1,7 @@
 /** The dashboard: one page whose address says which room it shows. */
 
 import { Refused, call } from "./api.js";
+import { desktops } from "./desktops.js";
 import { element, problemBox } from "./element.js";
 import * as entrance from "./entrance.js";
 import * as rooms from "./rooms.js";
@@ -10,7 +11,7 @@ const REFRESH_MS = 15 * 60_000;
 
 /** @type {Record<string, [string, (me: rooms.Me) => Promise<Element>]>} */
 const ROOMS = {
-  "/": ["Desktops", rooms.desktops],
+  "/": ["Desktops", desktops],
   "/members": ["Members", rooms.members],
   "/sessions": ["Sessions", rooms.sessions],
   "/audit": ["Audit", rooms.audit],

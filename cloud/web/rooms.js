@@ -1,36 +1,9 @@
-/** What a member sees: desktops, members, where they are signed in, and the audit log. */
+/** What a member sees besides desktops: members, where they are signed in, and the audit log. */
 
 import { Refused, call } from "./api.js";
 import { announce, element, field, problemBox } from "./element.js";
 
 /** @typedef {{email: string, role: string, workspace: string}} Me */
-
-/** How often the states of the desktops are asked for, in milliseconds. */
-const LIVE_MS = 2_000;
-
-export async function desktops() {
-  const list = element("ul", { class: "rows" });
-  const page = element("div", {}, element("h1", {}, "Cloud desktops"), list);
-  const show = async () => list.replaceChildren(...(await call("GET", "/instances")).map(desktop));
-  await show();
-  const timer = setInterval(() => {
-    if (!page.isConnected) clearInterval(timer);
-    else if (!list.contains(document.activeElement)) show().catch(() => {});
-  }, LIVE_MS);
-  if (!list.children.length) page.append(element("p", { class: "quiet" }, "There is no desktop yet."));
-  return page;
-}
-
-function desktop(/** @type {{id: string, region: string, state: string}} */ { id, region, state }) {
-  const name = element("div", {}, element("strong", {}, id), element("div", { class: "quiet" }, region));
-  const shown = element("span", { class: "state", "data-state": state }, state);
-  const connect = element(
-    "a",
-    { class: "button primary", href: `/connect/${id}#as=member`, "aria-label": `Connect to ${id}` },
-    "Connect",
-  );
-  return element("li", { class: "card row" }, name, shown, connect);
-}
 
 export async function members(/** @type {Me} */ me) {
   const rows = await call("GET", "/members");

@@ -69,6 +69,14 @@ pub enum Code {
     LastOwner,
     /// The name is in use, or was by something deleted.
     NameTaken,
+    /// What was asked for cannot be undone: say it a second time.
+    ConfirmationNeeded,
+    /// The workspace has as much as it may have.
+    QuotaReached,
+    /// The desktop does not run although it should.
+    DesktopFailed,
+    /// The desktop's machine is not started and stopped by the service.
+    NotManaged,
     /// The service has more to do than it can; nothing was changed.
     ServiceBusy,
     /// The service failed; its log says why.
@@ -109,9 +117,56 @@ impl Code {
             Self::WorkspaceUnknown => "WORKSPACE_UNKNOWN",
             Self::LastOwner => "LAST_OWNER",
             Self::NameTaken => "NAME_TAKEN",
+            Self::ConfirmationNeeded => "CONFIRMATION_NEEDED",
+            Self::QuotaReached => "QUOTA_REACHED",
+            Self::DesktopFailed => "DESKTOP_FAILED",
+            Self::NotManaged => "NOT_MANAGED",
             Self::ServiceBusy => "SERVICE_BUSY",
             Self::Internal => "INTERNAL",
         }
+    }
+
+    /// Whether waiting and trying again can help against this problem.
+    pub fn may_pass(self) -> bool {
+        match self {
+        Self::ServiceRestarting
+        | Self::ServiceUnreachable
+        | Self::Internal
+        | Self::TooMany
+        | Self::TicketUsed
+        | Self::ServiceBusy
+        | Self::TicketExpired => true,
+        Self::InstanceNotOnline
+        | Self::InstanceUnknown
+        | Self::NotFound
+        | Self::SessionExpired
+        | Self::SessionIdle
+        | Self::SessionEnded
+        | Self::TokenInvalid
+        | Self::AccessDenied
+        | Self::RegionUnavailable
+        | Self::NoPath
+        | Self::DisplayLost
+        | Self::ProtocolVersion
+        | Self::BadMessage
+        | Self::MessageTooLarge
+        // What only people meet who sign in: a session never does.
+        | Self::SignInFailed
+        | Self::SignInRequired
+        | Self::EmailUnconfirmed
+        | Self::AccountLocked
+        | Self::LinkInvalid
+        | Self::PasswordUnsuitable
+        | Self::NotPermitted
+        | Self::CrossSite
+        | Self::WorkspaceUnknown
+        | Self::LastOwner
+        | Self::NameTaken
+        | Self::ConfirmationNeeded
+        | Self::QuotaReached
+        | Self::DesktopFailed
+        | Self::NotManaged => false,
+    }
     }
 
     /// The HTTP status that goes with the code.
@@ -135,6 +190,8 @@ impl Code {
             Self::PasswordUnsuitable => 422,
             Self::WorkspaceUnknown => 404,
             Self::LastOwner | Self::NameTaken => 409,
+            Self::ConfirmationNeeded | Self::QuotaReached | Self::NotManaged => 409,
+            Self::DesktopFailed => 502,
             Self::ServiceBusy => 503,
             Self::Internal => 500,
         }

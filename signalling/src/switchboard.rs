@@ -3,7 +3,7 @@
 //! The shell passes in each message with the time and takes out [`Output`]s, in order. Whatever
 //! one message caused belongs together: its effects are stored before its messages are sent.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,8 @@ pub struct Switchboard {
     tickets: SpentTickets,
     tidy_at: Instant,
     outputs: VecDeque<Output>,
+    /// What nobody has taken out yet; the newest wins, so there is at most one per instance.
+    presence_news: HashMap<InstanceId, Presence>,
     counters: Counters,
 }
 
@@ -83,6 +85,7 @@ impl Switchboard {
             tickets: SpentTickets::default(),
             tidy_at: now + TIDY_INTERVAL,
             outputs: VecDeque::new(),
+            presence_news: HashMap::new(),
             counters: Counters::default(),
         }
     }
@@ -163,6 +166,12 @@ impl Switchboard {
     /// The next thing to do; `None` when there is nothing more.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// An instance whose agent host came, went or saw its screen; for those who watch instances.
+    pub fn poll_presence(&mut self) -> Option<(InstanceId, Presence)> {
+        let instance = self.presence_news.keys().next()?.clone();
+        self.presence_news.remove_entry(&instance)
     }
 
     pub fn presence(&self, instance: &InstanceId) -> Presence {

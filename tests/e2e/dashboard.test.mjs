@@ -168,6 +168,92 @@ test("a sign-in is ended from another browser, and the audit log says so", async
   });
 });
 
+/** The row of the desktop that the tests create. */
+function studio(page) {
+  return page.getByRole("listitem").filter({ hasText: "studio-" });
+}
+
+/** What the cloud noted of the machine of that desktop. */
+function machine() {
+  const folder = `${house.state}/cloud/desktops/`;
+  const name = readdirSync(folder).find((name) => name.startsWith("studio-"));
+  return JSON.parse(readFileSync(`${folder}${name}/machine.json`, "utf8"));
+}
+
+test("a desktop is created, used, restarted, stopped, started and deleted, and survives the cloud", async () => {
+  await withPage("/", async (page, viewer) => {
+    const slow = { timeout: 60_000 };
+    await signIn(page);
+    await page.getByLabel("Name").fill("studio");
+    await page.getByRole("button", { name: "Create desktop" }).click();
+    await studio(page).getByText("Starting").waitFor();
+    await studio(page).getByText("Online").waitFor(slow);
+    await accessible(page);
+    await viewer.shot("dashboard-created");
+
+    await withPage("/", async (other) => {
+      await signIn(other);
+      await other.getByRole("link", { name: "Connect to studio" }).click();
+      await other.waitForFunction(() => window.multiclaw?.state().phase === "live", null, { timeout: 30_000 });
+    });
+
+    const before = machine();
+    await house.kill("cloud");
+    await until("the page hears of the cloud again", async () => (await studio(page).getByText("Online").count()) === 1);
+    await until("the agent host is back", async () => {
+      const answer = await page.evaluate(() => fetch("/api/v1/instances").then((answer) => answer.json()).catch(() => []));
+      return answer.some(({ name, state }) => name === "studio" && state === "Online");
+    });
+    assert.deepEqual(machine(), before, "the same programs run");
+
+    process.kill(before.agent_host.pid, "SIGKILL");
+    await studio(page).getByText("Error").waitFor();
+    await accessible(page);
+    await viewer.shot("dashboard-error");
+    await studio(page).getByText("Online").waitFor(slow);
+    assert.deepEqual(machine().x_server, before.x_server, "what a person had open is still there");
+
+    await page.getByRole("button", { name: "Restart studio" }).click();
+    await studio(page).getByText("Starting").waitFor();
+    await studio(page).getByText("Online").waitFor(slow);
+    assert.notDeepEqual(machine().x_server, before.x_server);
+    await page.getByRole("button", { name: "Stop studio" }).click();
+    await studio(page).getByText("Stopped").waitFor();
+    await page.getByRole("button", { name: "Start studio" }).click();
+    await studio(page).getByText("Online").waitFor(slow);
+
+    await page.getByRole("button", { name: "Delete studio" }).click();
+    await page.getByRole("dialog").waitFor();
+    await accessible(page);
+    await viewer.shot("dashboard-delete");
+    await page.getByRole("button", { name: "Keep it" }).click();
+    await page.getByRole("button", { name: "Delete studio" }).click();
+    await page.getByLabel("Type studio to delete it").fill("studio");
+    await page.keyboard.press("Enter");
+    await studio(page).waitFor({ state: "detached" });
+    const left = () => readdirSync(`${house.state}/cloud/desktops/`);
+    await until("its files are gone", () => left().length === 0);
+  });
+});
+
+test("a member may start and stop desktops, and neither create nor delete them", async () => {
+  await withPage("/", async (page) => {
+    await signIn(page);
+    await room(page, "Members", "Members");
+    await page.getByLabel("Invite by email").fill("worker@example.org");
+    await page.getByRole("button", { name: "Invite" }).click();
+    await page.getByText("An invitation is on its way").waitFor();
+    await withPage(mailedLink("worker@example.org"), async (worker) => {
+      await worker.getByLabel("Choose a password").fill(PASSWORD);
+      await worker.getByRole("button", { name: "Accept the invitation" }).click();
+      await worker.getByText("Online").waitFor();
+      await accessible(worker);
+      assert.equal(await worker.getByRole("button", { name: "Create desktop" }).count(), 0);
+      assert.equal(await worker.getByRole("button", { name: "Delete desk" }).count(), 0);
+    });
+  });
+});
+
 test("the pages keep to their own strict policy", async () => {
   await withPage("about:blank", async (page) => {
     const broken = [];

@@ -397,7 +397,7 @@ impl Session {
 
     /// Opening failed. What may pass is tried again with a new ticket until the deadline.
     fn retry_opening(&mut self, problem: Problem, now: Instant) {
-        if self.grant.is_some() || !may_pass(problem.code) {
+        if self.grant.is_some() || !problem.code.may_pass() {
             return self.close(problem);
         }
         self.ticket = Ticket::RetryAt(now + self.ticket_backoff.handle_failure());
@@ -541,7 +541,7 @@ impl Session {
             && keeper.in_flight()
         {
             keeper.handle_failed(now);
-        } else if matches!(self.state, State::Connecting { .. }) && !may_pass(problem.code) {
+        } else if matches!(self.state, State::Connecting { .. }) && !problem.code.may_pass() {
             return self.close(problem);
         }
         self.commands.push_back(Command::Notice(problem));
@@ -554,7 +554,7 @@ impl Session {
     }
 
     fn handle_resume_refused(&mut self, problem: Problem, now: Instant) {
-        if !may_pass(problem.code) {
+        if !problem.code.may_pass() {
             return self.close(problem);
         }
         self.link.handle_lost(now);
@@ -731,45 +731,6 @@ impl State {
             Self::Reconnecting => "reconnecting",
             Self::Closed { .. } => "closed",
         }
-    }
-}
-
-/// Whether waiting and trying again can help against this problem.
-fn may_pass(code: Code) -> bool {
-    match code {
-        Code::ServiceRestarting
-        | Code::ServiceUnreachable
-        | Code::Internal
-        | Code::TooMany
-        | Code::TicketUsed
-        | Code::ServiceBusy
-        | Code::TicketExpired => true,
-        Code::InstanceNotOnline
-        | Code::InstanceUnknown
-        | Code::NotFound
-        | Code::SessionExpired
-        | Code::SessionIdle
-        | Code::SessionEnded
-        | Code::TokenInvalid
-        | Code::AccessDenied
-        | Code::RegionUnavailable
-        | Code::NoPath
-        | Code::DisplayLost
-        | Code::ProtocolVersion
-        | Code::BadMessage
-        | Code::MessageTooLarge => false,
-        // What only people meet who sign in: a session never does.
-        Code::SignInFailed
-        | Code::SignInRequired
-        | Code::EmailUnconfirmed
-        | Code::AccountLocked
-        | Code::LinkInvalid
-        | Code::PasswordUnsuitable
-        | Code::NotPermitted
-        | Code::CrossSite
-        | Code::WorkspaceUnknown
-        | Code::LastOwner
-        | Code::NameTaken => false,
     }
 }
 

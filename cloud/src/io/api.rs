@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRef, Path, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -14,14 +14,18 @@ use protocol::problem::Problem;
 use protocol::signal::Role;
 use protocol::token::TICKET_TTL;
 use serde_json::json;
+use signalling::Granter;
 use signalling::io::{Service, problem_response, unix_now};
-use signalling::{Granter, Presence};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::desktops;
 use super::identity::Identity;
+use super::keeper::Keeper;
 use super::problems;
 use super::store::Store;
 use crate::access::AccessKey;
+use crate::config::QuotaConfig;
 
 /// No request here has a body worth the name, in bytes.
 const BODY_LEN_MAX: usize = 64 * 1024;
@@ -32,11 +36,23 @@ pub(super) struct Api {
     pub(super) granter: Arc<Granter>,
     pub(super) signalling: Service,
     pub(super) identity: Identity,
+    pub(super) keeper: Keeper,
+    pub(super) quota: QuotaConfig,
+    /// The first is where desktops are created unless somebody says otherwise.
+    pub(super) regions: Arc<[String]>,
+    /// Places for sockets that watch desktops.
+    pub(super) event_sockets: Arc<Semaphore>,
+}
+
+impl FromRef<Api> for Identity {
+    fn from_ref(api: &Api) -> Self {
+        api.identity.clone()
+    }
 }
 
 pub(super) fn routes(api: Api) -> Router {
     Router::new()
-        .route("/api/v1/instances", get(instances))
+        .merge(desktops::routes())
         .route("/api/v1/instances/{id}", get(instance))
         .route("/api/v1/instances/{id}/tickets", post(ticket))
         .route("/healthz", get(health))
@@ -78,7 +94,7 @@ async fn instance(State(api): State<Api>, Path(id): Path<String>, request: Reque
         Ok(record) => record.map(|record| record.region),
         Err(error) => return problem_response(&failed(&error)),
     };
-    let state = api.state_of(&access.instance).await;
+    let state = api.keeper.see(&access.instance).await.state;
     Json(json!({
         "instance": access.instance,
         "state": state,
@@ -86,27 +102,6 @@ async fn instance(State(api): State<Api>, Path(id): Path<String>, request: Reque
         "role": access.role,
     }))
     .into_response()
-}
-
-/// The desktops of the caller's workspace.
-async fn instances(State(api): State<Api>, request: Request) -> Response {
-    let parts = request.into_parts().0;
-    let caller = match api.identity.caller(&parts).await {
-        Ok(Some(caller)) => caller,
-        Ok(None) => return problem_response(&problems::sign_in_required()),
-        Err(problem) => return problem_response(&problem),
-    };
-    let workspace = &caller.sign_in.workspace;
-    let records = match api.store.list_instances_of(workspace).await {
-        Ok(records) => records,
-        Err(error) => return problem_response(&failed(&error)),
-    };
-    let mut rows = Vec::with_capacity(records.len());
-    for record in records {
-        let state = api.state_of(&record.instance).await;
-        rows.push(json!({ "id": record.instance, "region": record.region, "state": state }));
-    }
-    Json(rows).into_response()
 }
 
 async fn health(State(api): State<Api>) -> Response {
@@ -117,14 +112,6 @@ async fn health(State(api): State<Api>) -> Response {
 }
 
 impl Api {
-    async fn state_of(&self, instance: &InstanceId) -> &'static str {
-        match self.signalling.presence(instance.clone()).await {
-            Presence::Absent => "Stopped",
-            Presence::Starting => "Starting",
-            Presence::Online => "Online",
-        }
-    }
-
     /// Who calls and what it opens. First the key is judged, then the name: so neither a wrong key
     /// nor a right one tells whether another instance exists.
     async fn admit(&self, id: &str, parts: &Parts) -> Result<Admitted, Problem> {

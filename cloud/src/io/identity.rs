@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use axum::Router;
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
 use axum::http::header::{COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
@@ -126,6 +126,18 @@ impl Identity {
             device: self.cookie(&parts.headers, guard::device_cookie(self.https())),
             client: client_of(&parts.headers),
         }))
+    }
+
+    /// A WebSocket is opened by a GET, and other pages' sockets carry our cookie too.
+    pub(super) fn check_own_page(&self, parts: &Parts) -> Result<(), Problem> {
+        let host = header(&parts.headers, HOST).unwrap_or_default();
+        let workspace = self.0.hosts.workspace_at(host);
+        let own = workspace.map(|workspace| self.0.hosts.origin_of(&workspace));
+        let origin = header(&parts.headers, ORIGIN);
+        match (own, origin) {
+            (Some(own), Some(origin)) if origin.eq_ignore_ascii_case(&own) => Ok(()),
+            _ => Err(problems::cross_site()),
+        }
     }
 
     fn handle(&self, headers: &HeaderMap) -> Option<Secret> {
@@ -253,11 +265,15 @@ pub(super) struct Caller {
     handle: Secret,
 }
 
-impl FromRequestParts<Identity> for Caller {
+impl<S> FromRequestParts<S> for Caller
+where
+    S: Sync,
+    Identity: FromRef<S>,
+{
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, identity: &Identity) -> Result<Self, Refusal> {
-        Ok(identity
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        Ok(Identity::from_ref(state)
             .caller(parts)
             .await?
             .ok_or_else(problems::sign_in_required)?)
@@ -265,13 +281,17 @@ impl FromRequestParts<Identity> for Caller {
 }
 
 /// A member who may administer the workspace.
-struct Admin(Caller);
+pub(super) struct Admin(pub(super) Caller);
 
-impl FromRequestParts<Identity> for Admin {
+impl<S> FromRequestParts<S> for Admin
+where
+    S: Sync,
+    Identity: FromRef<S>,
+{
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, identity: &Identity) -> Result<Self, Refusal> {
-        let caller = Caller::from_request_parts(parts, identity).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let caller = Caller::from_request_parts(parts, state).await?;
         if caller.sign_in.role.may_administer() {
             Ok(Self(caller))
         } else {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::id::InstanceId;
 use protocol::problem::{Code, Problem};
 
 use crate::identity::password::Unsuitable;
@@ -150,5 +151,61 @@ pub(super) fn busy() -> Problem {
         Code::ServiceBusy,
         "More people sign in right now than the service can handle.",
         "Try again in a few seconds.",
+    )
+}
+
+pub(super) fn desktop_unknown() -> Problem {
+    Problem::new(
+        Code::InstanceUnknown,
+        "There is no desktop of this name in your workspace.",
+        "Look at the list of desktops.",
+    )
+}
+
+pub(super) fn desktop_name(len_max: usize) -> Problem {
+    Problem::new(
+        Code::BadMessage,
+        "This is no name for a desktop.",
+        format!("Use 1 to {len_max} of a-z, 0-9 and '-', with a letter or digit at both ends."),
+    )
+}
+
+pub(super) fn region_unknown() -> Problem {
+    Problem::new(
+        Code::BadMessage,
+        "There is no region of this name.",
+        "Leave the region away, or ask who runs the service for its regions.",
+    )
+}
+
+pub(super) fn no_driver() -> Problem {
+    Problem::new(
+        Code::NotManaged,
+        "This service does not start desktops.",
+        "Ask who runs the service to configure a driver, for example with [embedded].",
+    )
+}
+
+pub(super) fn not_managed() -> Problem {
+    Problem::new(
+        Code::NotManaged,
+        "The machine of this desktop is started and stopped elsewhere.",
+        "Ask who runs the machine.",
+    )
+}
+
+pub(super) fn quota(what: &str, max: u32) -> Problem {
+    Problem::new(
+        Code::QuotaReached,
+        format!("Your workspace has as many {what} as it may have: {max}."),
+        "Stop or delete one, or ask who runs the service for more.",
+    )
+}
+
+pub(super) fn confirmation_needed(instance: &InstanceId) -> Problem {
+    Problem::new(
+        Code::ConfirmationNeeded,
+        "Deleting a desktop deletes all its files, and cannot be undone.",
+        format!("Export what you need, then send `confirm` with the id, {instance}."),
     )
 }

@@ -13,11 +13,14 @@ use signalling::Granter;
 use signalling::io::{Origins, Service, problem_response, unix_now};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing_subscriber::EnvFilter;
 
 use super::args::LogFormat;
+use super::desktops::EVENT_SOCKETS_MAX;
+use super::embedded::Embedded;
 use super::identity::Identity;
+use super::keeper::Keeper;
 use super::pages::Transport;
 use super::state::StateFolder;
 use super::store::{self, Store};
@@ -66,6 +69,14 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
         granter,
         signalling: signalling.clone(),
         identity: Identity::new(store.clone(), hosts, &config.mail_folder())?,
+        keeper: start_keeper(config, &store, &signalling, address)?,
+        quota: config.quota,
+        regions: config
+            .regions
+            .iter()
+            .map(|region| region.id.clone())
+            .collect(),
+        event_sockets: Arc::new(Semaphore::new(EVENT_SOCKETS_MAX)),
     };
     let router = router(api, &url);
     let reconciling = tokio::spawn(reconcile(store, signalling.clone()));
@@ -122,6 +133,22 @@ pub(super) async fn start_signalling(granter: Arc<Granter>, store: &Store) -> Re
     let (requests, queue) = mpsc::channel(STORE_QUEUE_MAX);
     tokio::spawn(store::answer(store.clone(), queue));
     Ok(Service::start(granter, sessions, tickets, requests))
+}
+
+/// Looks after the desktops of this machine, if there are to be any.
+fn start_keeper(
+    config: &Config,
+    store: &Store,
+    signalling: &Service,
+    address: SocketAddr,
+) -> Result<Keeper> {
+    let Some(embedded) = config.embedded.clone() else {
+        return Ok(Keeper::without_driver(signalling.clone()));
+    };
+    let cloud_url = embedded.cloud_url.clone();
+    let cloud_url = cloud_url.unwrap_or_else(|| format!("http://{address}"));
+    let driver = Embedded::open(&config.state.join("desktops"), embedded, cloud_url)?;
+    Ok(Keeper::start(store.clone(), signalling.clone(), driver))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {

@@ -27,6 +27,7 @@ use crate::access::AccessRecord;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_sessions.sql"),
     include_str!("../../migrations/0020_identity.sql"),
+    include_str!("../../migrations/0021_lifecycle.sql"),
 ];
 /// Connections to the file: one writes at a time, readers do not wait for it.
 const CONNECTIONS_MAX: u32 = 4;
@@ -35,6 +36,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Revocations are looked at for so long after they happened; sessions end within seconds.
 const REVOKED_WITHIN: Duration = Duration::from_secs(3600);
 
+pub(crate) mod desktops;
 pub(crate) mod identity;
 
 /// The database; cheap to clone.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use protocol::id::{InstanceId, SessionId};
 use protocol::signal::{FromAgent, FromViewer, ToAgent, ToViewer};
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 
 use super::socket::{Outgoing, SocketCounters};
 use crate::effect::{Effect, SessionRow};
@@ -31,6 +31,10 @@ const BATCH_MAX: usize = 256;
 /// Messages waiting for one socket: twice all candidates. When full the socket is closed, and its
 /// owner comes back.
 const OUTBOX_MAX: usize = 256;
+
+/// News of agent hosts a watcher may be behind; one that is further behind is told that it missed
+/// some, and asks.
+const PRESENCE_NEWS_MAX: usize = 1024;
 
 /// What the service needs from the room that owns the database.
 #[derive(Debug)]
@@ -84,6 +88,7 @@ pub struct Service {
     places: Arc<Semaphore>,
     next_connection: Arc<AtomicU64>,
     sockets: Arc<SocketCounters>,
+    presence: broadcast::Sender<(InstanceId, Presence)>,
 }
 
 impl Service {
@@ -98,9 +103,11 @@ impl Service {
         let mut switchboard = Switchboard::new(granter, rand::random(), now);
         switchboard.load(sessions, spent_tickets, unix_now(), now);
         let (inbox, inputs) = mpsc::channel(INBOX_MAX);
+        let (presence, _) = broadcast::channel(PRESENCE_NEWS_MAX);
         let task = Task {
             switchboard,
             sockets: HashMap::new(),
+            presence: presence.clone(),
             store: store.clone(),
             draining: false,
         };
@@ -111,7 +118,13 @@ impl Service {
             places: Arc::new(Semaphore::new(SOCKETS_MAX)),
             next_connection: Arc::default(),
             sockets: Arc::default(),
+            presence,
         }
+    }
+
+    /// Agent hosts that come, go or see their screen, from now on.
+    pub fn watch_presence(&self) -> broadcast::Receiver<(InstanceId, Presence)> {
+        self.presence.subscribe()
     }
 
     /// How much of an instance is there.
@@ -197,6 +210,7 @@ struct Task {
     switchboard: Switchboard,
     sockets: HashMap<ConnectionId, (Side, mpsc::Sender<Outgoing>)>,
     store: mpsc::Sender<StoreRequest>,
+    presence: broadcast::Sender<(InstanceId, Presence)>,
     draining: bool,
 }
 
@@ -222,6 +236,10 @@ impl Task {
             self.switchboard.handle_timeout(unix_now(), Instant::now());
             turns.push(self.take_turn(None));
             self.finish(turns).await;
+            while let Some(news) = self.switchboard.poll_presence() {
+                // Nobody may be watching.
+                let _ = self.presence.send(news);
+            }
         }
     }
 

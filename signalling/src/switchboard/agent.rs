@@ -144,7 +144,9 @@ impl Switchboard {
     }
 
     fn tell_viewers(&mut self, instance: &InstanceId) {
-        let online = self.instances.presence(instance) == Presence::Online;
+        let presence = self.instances.presence(instance);
+        self.presence_news.insert(instance.clone(), presence);
+        let online = presence == Presence::Online;
         let viewers: Vec<_> = self
             .sessions
             .of_instance(instance)

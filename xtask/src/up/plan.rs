@@ -188,6 +188,11 @@ impl Plan {
         if !session.is_empty() {
             text += &format!("\n[session]\n{session}");
         }
+        text += &format!(
+            "\n[embedded]\nagent_host = {}\naddresses = [\"{}\"]\n",
+            quoted_path(&crate::repository::program("multiclaw-agent-host")),
+            self.address
+        );
         text += &format!("\n[[region]]\nid = \"{REGION}\"\n\n[[region.relay]]\n");
         text +=
             &format!("urls = [\"turn:{relay}?transport=udp\", \"turn:{relay}?transport=tcp\"]\n");

@@ -199,7 +199,13 @@ impl Identity {
         Ok(member)
     }
 
-    async fn note(&self, caller: &Caller, action: &str, subject: &str) -> Result<(), Refusal> {
+    /// Writes down what somebody did.
+    pub(in crate::io) async fn note(
+        &self,
+        caller: &Caller,
+        action: &str,
+        subject: &str,
+    ) -> Result<(), Refusal> {
         let sign_in = &caller.sign_in;
         Ok(self
             .audit(&sign_in.workspace, sign_in.email.as_str(), action, subject)

@@ -13,6 +13,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::access::{AccessKey, AccessRecord};
+use crate::config::QuotaConfig;
+use crate::io::driver::tests::Pretend;
 
 #[tokio::test]
 async fn a_key_gets_a_ticket_for_its_own_instance() {
@@ -131,6 +133,7 @@ async fn a_taken_port_is_named_with_the_next_step() {
     );
 }
 
+mod desktops;
 mod identity;
 
 struct Server {
@@ -170,7 +173,11 @@ impl Server {
             identity: Identity::new(store.clone(), hosts, &folder.join("mail")).unwrap(),
             store: store.clone(),
             granter,
+            keeper: Keeper::start(store.clone(), signalling.clone(), Pretend::default()),
             signalling,
+            quota: QuotaConfig::default(),
+            regions: Arc::from(["eu".to_owned()]),
+            event_sockets: Arc::new(Semaphore::new(8)),
         };
         let router = router(api, &url).into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(axum::serve(listener, router).into_future());

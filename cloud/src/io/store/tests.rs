@@ -122,10 +122,10 @@ async fn a_commit_stores_all_of_it_or_nothing() {
 }
 
 /// A folder of its own, gone after the test.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(std::env::temp_dir().join(format!("multiclaw-{}", Uuid::new_v4())))
     }
 
@@ -133,7 +133,7 @@ impl Folder {
         format!("sqlite:{}/cloud.db", self.0.display())
     }
 
-    async fn open(&self) -> Store {
+    pub(super) async fn open(&self) -> Store {
         Store::open(&self.url()).await.unwrap()
     }
 }

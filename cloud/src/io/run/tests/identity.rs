@@ -368,18 +368,18 @@ async fn one_sign_in_can_be_ended_from_another_and_all_at_once() {
     );
 }
 
-struct Answer(String);
+pub(super) struct Answer(pub(super) String);
 
 impl Answer {
-    fn status(&self) -> u16 {
+    pub(super) fn status(&self) -> u16 {
         self.0[9..12].parse().unwrap()
     }
 
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(body(&self.0)).unwrap_or_else(|_| panic!("no JSON in {}", self.0))
     }
 
-    fn code(&self) -> String {
+    pub(super) fn code(&self) -> String {
         let json = self.json();
         let code = json["code"].as_str().or(json["problem"]["code"].as_str());
         code.unwrap_or_else(|| panic!("no code in {}", self.0))
@@ -398,7 +398,7 @@ impl Answer {
 }
 
 impl Server {
-    async fn account(&self, email: &str) -> String {
+    pub(super) async fn account(&self, email: &str) -> String {
         let email = Email::parse(email).unwrap();
         let stored = password::hash(&PASSWORD.into(), [0; password::SALT_LEN]).unwrap();
         let store = &self.store;
@@ -413,7 +413,7 @@ impl Server {
         account.id
     }
 
-    async fn member(&self, email: &str, role: MemberRole) -> String {
+    pub(super) async fn member(&self, email: &str, role: MemberRole) -> String {
         let account = self.account(email).await;
         let home = WorkspaceId::only();
         let added = self.store.add_member(&home, &account, role, unix_now());
@@ -422,7 +422,7 @@ impl Server {
     }
 
     /// The cookies of a browser that just signed in.
-    async fn sign_in(&self, email: &str) -> String {
+    pub(super) async fn sign_in(&self, email: &str) -> String {
         let body = json!({ "email": email, "password": PASSWORD });
         let answer = self
             .call("POST", "/api/v1/auth/sign-in", "", Some(body))
@@ -432,7 +432,13 @@ impl Server {
         answer.cookies()
     }
 
-    async fn call(&self, method: &str, path: &str, cookies: &str, body: Option<Value>) -> Answer {
+    pub(super) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        cookies: &str,
+        body: Option<Value>,
+    ) -> Answer {
         let host = self.address.to_string();
         let origin = format!("http://{host}");
         self.raw(method, path, &host, &origin, cookies, body).await
