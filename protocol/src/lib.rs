@@ -5,6 +5,7 @@
 
 pub mod id;
 pub mod problem;
+pub mod relay;
 pub mod signal;
 #[cfg(feature = "token")]
 pub mod token;

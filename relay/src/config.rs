@@ -1,5 +1,6 @@
 //! `relay.toml`: strict, so that a misspelt key is an error and not a surprise in production.
 
+mod cloud;
 mod web;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::ledger::Quotas;
 use crate::policy::{DENIED_PORTS, PolicyConfig};
 use crate::server::{Limits, RelayAddress, Settings};
 
+pub use cloud::{CloudConfig, CloudUrl};
 pub use web::{Upstream, WebConfig};
 
 /// The whole file.
@@ -43,6 +45,7 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     #[serde(default)]
     pub web: WebConfig,
+    pub cloud: Option<CloudConfig>,
     pub admin: Option<AdminConfig>,
     #[serde(default)]
     pub drain: DrainConfig,
@@ -250,6 +253,11 @@ impl Config {
         if self.tls.is_none() && self.listen.iter().any(encrypted) {
             return says("a `tls` or `https` listener needs [tls] with `certificate` and `key`");
         }
+        if self.cloud.is_some() && self.auth.shared_secrets.is_empty() {
+            return says(
+                "[cloud] needs `shared_secrets` in [auth]: reports are signed with the first",
+            );
+        }
         self.admin.as_ref().map_or(Ok(()), AdminConfig::check)
     }
 
@@ -399,6 +407,9 @@ deny = []
 allocations_per_user = 3
 [web]
 upstream = "127.0.0.1:8443"
+[cloud]
+url = "https://multiclaw.io"
+host = "turn.example.org"
 [admin]
 address = "127.0.0.1:9641"
 "#;
@@ -433,6 +444,8 @@ address = "127.0.0.1:9641"
                 "",
             ),
             ("[\"new\", \"old\"]", "[\"\"]"),
+            ("https://multiclaw.io", "multiclaw.io"),
+            ("shared_secrets = [\"new\", \"old\"]", ""),
             ("127.0.0.1:8443", "http://127.0.0.1:8443"),
             ("[admin]", "[admin]\ntoken = \"\""),
             ("[admin]", "[admin]\ntoken = \"a\"\ntoken_file = \"b\""),

@@ -1,6 +1,7 @@
 //! The shell: sockets, threads, signals, certificates, and the admin's HTTP.
 
 mod admin;
+mod announce;
 pub mod bench;
 #[expect(unsafe_code, reason = "epoll has no safe face in the standard library")]
 mod epoll;

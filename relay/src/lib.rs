@@ -5,10 +5,12 @@
 //! send to each other. Relaying a packet allocates nothing, locks nothing and logs nothing.
 
 pub mod config;
+pub mod drain;
 pub mod endpoint;
 pub mod server;
 
 pub mod allocation;
+pub mod announce;
 pub mod auth;
 pub mod deadlines;
 pub mod demux;

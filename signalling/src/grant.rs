@@ -1,8 +1,10 @@
 //! What a viewer and an agent host receive: tokens, relay credentials, relays, policy.
 //!
 //! Everything here is a function of the session and of the moment its generation was issued, so
-//! that asking twice for the same generation gives the same grant (DESIGN.md, decision 8).
+//! that asking twice for the same generation gives the same grant (DESIGN.md, decision 8); only the
+//! relays follow what is known of them now.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use protocol::Secret;
@@ -16,9 +18,7 @@ use protocol::turn::credential;
 
 use crate::effect::SessionRow;
 use crate::handle::HandleKey;
-
-/// Relays offered for one session: more cost gathering time and bring no better path.
-pub const RELAYS_OFFERED_MAX: usize = 2;
+use crate::relays::Relays;
 
 /// Longer than a lost connection takes to come back, shorter than a thief needs.
 const GRACE: Duration = Duration::from_secs(30);
@@ -26,10 +26,18 @@ const GRACE: Duration = Duration::from_secs(30);
 /// One relay of a region.
 #[derive(Clone, Debug)]
 pub struct Relay {
-    /// `turn:host:port?transport=udp` and so on, as a browser takes them.
+    /// `turn:host:port?transport=udp` and so on, as a browser takes them. Without one it stands for
+    /// relays that register themselves with its secrets.
     pub urls: Vec<String>,
     /// Newest first; the first one signs.
     pub shared_secrets: Vec<Secret>,
+}
+
+impl Relay {
+    /// Whether it can be offered: it has an address, and a secret to make credentials with.
+    pub fn is_whole(&self) -> bool {
+        !self.urls.is_empty() && !self.shared_secrets.is_empty()
+    }
 }
 
 /// A region and its relays.
@@ -69,7 +77,8 @@ pub struct Granter {
     signer: Signer,
     verifier: Verifier,
     handles: HandleKey,
-    regions: Vec<Region>,
+    /// Held for a look or a report, never longer.
+    relays: Mutex<Relays>,
     terms: Terms,
 }
 
@@ -82,7 +91,7 @@ impl Granter {
             signer: key.signer()?,
             verifier: key.verifier(),
             handles: HandleKey::new(key.derive("refresh handle")),
-            regions,
+            relays: Mutex::new(Relays::new(regions)),
             terms,
         })
     }
@@ -182,7 +191,7 @@ impl Granter {
     /// directly would help nobody.
     pub fn can_serve(&self, region: &str, mode: PathMode) -> bool {
         match mode {
-            PathMode::Relay => self.relays(region).next().is_some(),
+            PathMode::Relay => self.relays().has_any(region),
             PathMode::Auto | PathMode::Direct => true,
         }
     }
@@ -197,20 +206,24 @@ impl Granter {
         }
     }
 
-    fn relays(&self, region: &str) -> impl Iterator<Item = &Relay> {
-        let found = self.regions.iter().find(|known| known.id == region);
-        found
-            .into_iter()
-            .flat_map(|region| &region.relays)
-            .filter(|relay| !relay.urls.is_empty() && !relay.shared_secrets.is_empty())
-            .take(RELAYS_OFFERED_MAX)
+    /// The relays of all regions, as they are known now.
+    pub fn relays(&self) -> MutexGuard<'_, Relays> {
+        self.relays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The relays of a session as its viewer may use them now.
+    pub fn viewer_ice_servers(&self, row: &SessionRow) -> Vec<IceServer> {
+        self.ice_servers(row, RelayUser::Viewer)
     }
 
     fn ice_servers(&self, row: &SessionRow, user: RelayUser) -> Vec<IceServer> {
-        let relays = self.relays(&row.region);
+        let relays = self.relays();
+        let offered = relays.offered(&row.region, row.session).into_iter();
         match row.mode {
-            PathMode::Direct => relays.filter_map(|relay| stun_server(relay, row)).collect(),
-            PathMode::Auto | PathMode::Relay => relays
+            PathMode::Direct => offered
+                .filter_map(|relay| stun_server(relay, row))
+                .collect(),
+            PathMode::Auto | PathMode::Relay => offered
                 .filter_map(|relay| self.turn_server(relay, row, user))
                 .collect(),
         }

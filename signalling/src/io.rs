@@ -1,4 +1,4 @@
-//! The shell: two WebSocket routes, one task that owns the [`Switchboard`](crate::Switchboard),
+//! The shell: two WebSocket routes, one for relays' reports, one task that owns the [`Switchboard`](crate::Switchboard),
 //! and requests to whoever stores things.
 //!
 //! ```text
@@ -17,10 +17,12 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use protocol::problem::Problem;
+use protocol::relay::REPORT_PATH;
 use protocol::signal::{AGENT_PATH, MESSAGE_LEN_MAX, VIEWER_PATH};
 
 mod agent;
 mod origin;
+mod relay;
 mod service;
 mod socket;
 mod viewer;
@@ -50,6 +52,7 @@ pub fn routes(service: Service, origins: Origins) -> Router {
     Router::new()
         .route(VIEWER_PATH, get(accept_viewer))
         .route(AGENT_PATH, get(accept_agent))
+        .route(REPORT_PATH, relay::route())
         .with_state(shared)
 }
 

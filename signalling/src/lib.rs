@@ -14,6 +14,7 @@ pub mod handle;
 pub mod instances;
 pub mod rate;
 pub mod refusal;
+pub mod relays;
 pub mod sessions;
 pub mod switchboard;
 pub mod tickets;

@@ -6,6 +6,8 @@
 use protocol::problem::{Code, Problem};
 use protocol::token::TokenError;
 
+use crate::relays::Disbelief;
+
 pub fn instance_not_online() -> Problem {
     Problem::new(
         Code::InstanceNotOnline,
@@ -94,6 +96,20 @@ pub fn agent_denied() -> Problem {
         Code::AccessDenied,
         "The credential of the agent host was refused.",
         "Create the instance again, or put its credential into the agent host's credential file.",
+    )
+}
+
+pub fn relay_report(disbelief: Disbelief) -> Problem {
+    let code = match disbelief {
+        Disbelief::Malformed => Code::BadMessage,
+        Disbelief::Forged | Disbelief::Stale => Code::AccessDenied,
+        Disbelief::Full => Code::TooMany,
+    };
+    let cause = format!("The relay was not registered: {disbelief}.");
+    Problem::new(
+        code,
+        cause,
+        "Compare the relay's region, its shared secret and its clock with the service's.",
     )
 }
 

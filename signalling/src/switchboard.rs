@@ -21,7 +21,10 @@ use crate::tickets::SpentTickets;
 use crate::{ConnectionId, refusal};
 
 mod agent;
+mod moves;
 mod viewer;
+
+use moves::Moves;
 
 pub use agent::Registration;
 
@@ -57,6 +60,7 @@ pub struct Counters {
     pub registrations_refused: u64,
     pub agents_fenced: u64,
     pub candidates_dropped: u64,
+    pub sessions_moved: u64,
 }
 
 /// The service without its IO.
@@ -67,6 +71,7 @@ pub struct Switchboard {
     instances: Instances,
     tickets: SpentTickets,
     tidy_at: Instant,
+    moves: Moves,
     outputs: VecDeque<Output>,
     /// What nobody has taken out yet; the newest wins, so there is at most one per instance.
     presence_news: HashMap<InstanceId, Presence>,
@@ -84,6 +89,7 @@ impl Switchboard {
             instances: Instances::default(),
             tickets: SpentTickets::default(),
             tidy_at: now + TIDY_INTERVAL,
+            moves: Moves::default(),
             outputs: VecDeque::new(),
             presence_news: HashMap::new(),
             counters: Counters::default(),
@@ -143,10 +149,10 @@ impl Switchboard {
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called next.
     pub fn poll_timeout(&self) -> Instant {
-        match self.sessions.poll_timeout() {
-            Some(at) => at.min(self.tidy_at),
-            None => self.tidy_at,
-        }
+        [self.sessions.poll_timeout(), self.poll_moves_timeout()]
+            .into_iter()
+            .flatten()
+            .fold(self.tidy_at, Instant::min)
     }
 
     /// Ends what has expired.
@@ -155,6 +161,7 @@ impl Switchboard {
             self.counters.sessions_expired += 1;
             self.end(session, &refusal::session_expired());
         }
+        self.handle_moves_timeout(now);
         if now >= self.tidy_at {
             self.tidy_at = now + TIDY_INTERVAL;
             if let Some(before_unix) = self.tickets.forget(unix_now) {

@@ -507,10 +507,11 @@ impl Session {
         let Some(grant) = &mut self.grant else {
             return;
         };
-        grant.ice_servers = ice_servers;
+        grant.ice_servers = ice_servers.clone();
         if matches!(&self.state, State::Live { path } if path.is_relayed()) {
-            self.restart_ice();
+            return self.restart_ice();
         }
+        self.peer(PeerCommand::RenewRelays { ice_servers });
     }
 
     fn handle_agent_online(&mut self, online: bool, now: Instant) {

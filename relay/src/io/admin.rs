@@ -111,7 +111,7 @@ pub(crate) async fn serve(listener: tokio::net::TcpListener, admin: Admin) {
 }
 
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoResponse {
-    let Some(counters) = total(&admin).await else {
+    let Some(counters) = total(&admin.0.handles).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, String::new()).into_response();
     };
     let accept = headers.get(header::ACCEPT);
@@ -121,7 +121,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoRes
 }
 
 async fn healthz(State(admin): State<Admin>) -> StatusCode {
-    match total(&admin).await {
+    match total(&admin.0.handles).await {
         Some(_) => StatusCode::OK,
         None => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -168,9 +168,10 @@ async fn revoke(
     (StatusCode::OK, Json(json!({ "ended": ended })))
 }
 
-async fn total(admin: &Admin) -> Option<Counters> {
+/// All workers' counters; `None` if one does not answer.
+pub(super) async fn total(handles: &[Handle]) -> Option<Counters> {
     let mut total = Counters::default();
-    for handle in &admin.0.handles {
+    for handle in handles {
         let (sender, answer) = oneshot::channel();
         handle.send(Control::Counters(sender));
         total.add(&answered(answer).await?);

@@ -16,17 +16,23 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::admin::{self, Admin};
+use super::announce::Reporter;
 use super::exchange;
 use super::streams::{self, Streams, TlsSettings};
 use super::udp::{Segmentation, probe_segmentation};
 use super::web::{self, Door, WebTally};
 use super::worker::{Control, Handle, Worker, bind_listener, unix_now};
+use crate::announce;
 use crate::config::{Config, Listen, TlsConfig, Transport, WebConfig};
+use crate::drain::Drain;
 use crate::ledger::Ledger;
 use crate::server::{Draining, Seed, Server};
 
-/// While draining, the allocations are counted this often.
+/// While draining, allocations and bytes are counted this often.
 const DRAIN_CHECK: Duration = Duration::from_millis(200);
+
+/// The service is told so long that the relay leaves.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -151,6 +157,13 @@ impl Relay {
             );
             tokio::task::spawn(admin::serve(listener, state));
         }
+        let (draining, told) = watch::channel(false);
+        let (say, mut said) = watch::channel(false);
+        match self.reporter()? {
+            Some(reporter) => drop(tokio::task::spawn(reporter.run(told, say))),
+            // Nobody has to be told.
+            None => _ = say.send_replace(true),
+        }
         self.announce(admin_address);
         loop {
             tokio::select! {
@@ -159,11 +172,26 @@ impl Relay {
                 _ = interrupt.recv() => break,
             }
         }
+        draining.send_replace(true);
         self.drain(&mut terminate, &mut interrupt).await;
+        // Even a relay without allocations says that it leaves.
+        let _ = tokio::time::timeout(FAREWELL, said.wait_for(|said| *said)).await;
         for handle in &self.handles {
             handle.send(Control::Stop);
         }
         Ok(())
+    }
+
+    fn reporter(&self) -> Result<Option<Reporter>> {
+        let config = &self.start.config;
+        let host = config
+            .cloud
+            .as_ref()
+            .and_then(|cloud| cloud.host.as_deref());
+        let relayed = config.relay_addresses();
+        let public = relayed.first().context("no relay address")?.public;
+        let urls = announce::urls(&self.listens, host, public);
+        Reporter::new(config, urls, self.ledger.clone())
     }
 
     /// The one line on stdout.
@@ -202,21 +230,25 @@ impl Relay {
         tracing::info!("configuration reloaded");
     }
 
-    /// Serves on until no allocation is left, the deadline passes, or somebody insists.
+    /// Serves on until nobody uses the relay, the deadline passes, or somebody insists.
     async fn drain(&self, terminate: &mut Signal, interrupt: &mut Signal) {
-        let drain = self.start.config.drain;
+        let config = self.start.config.drain;
         for handle in &self.handles {
             handle.send(Control::Drain(Draining {
-                alternate: drain.alternate,
+                alternate: config.alternate,
             }));
         }
         tracing::info!(allocations = self.ledger.allocations(), "draining");
-        let deadline = tokio::time::sleep(Duration::from_secs(drain.deadline_secs));
-        tokio::pin!(deadline);
-        while self.ledger.allocations() > 0 {
+        let limit = Duration::from_secs(config.deadline_secs);
+        let mut drain = Drain::new(limit, Instant::now());
+        loop {
+            let carried = admin::total(&self.handles).await.unwrap_or_default();
+            let bytes = carried.to_peers.bytes + carried.to_clients.bytes;
+            if drain.is_over(self.ledger.allocations(), bytes, Instant::now()) {
+                return;
+            }
             tokio::select! {
                 _ = tokio::time::sleep(DRAIN_CHECK) => {}
-                _ = &mut deadline => return,
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
             }

@@ -17,6 +17,7 @@ use super::socket::{Outgoing, SocketCounters};
 use crate::effect::{Effect, SessionRow};
 use crate::grant::Granter;
 use crate::instances::{InstanceRecord, Presence};
+use crate::relays::{Disbelief, Heard};
 use crate::switchboard::{Counters, Output, Registration, Switchboard};
 use crate::{ConnectionId, refusal};
 
@@ -60,6 +61,8 @@ pub(super) enum Input {
     Presence(InstanceId, oneshot::Sender<Presence>),
     Counters(oneshot::Sender<Figures>),
     Directory(HashSet<InstanceId>, HashSet<String>),
+    /// A relay of this region wants to be left.
+    RelayLost(String),
     End(SessionId),
     Drain(oneshot::Sender<()>),
 }
@@ -89,6 +92,7 @@ pub struct Service {
     next_connection: Arc<AtomicU64>,
     sockets: Arc<SocketCounters>,
     presence: broadcast::Sender<(InstanceId, Presence)>,
+    granter: Arc<Granter>,
 }
 
 impl Service {
@@ -100,7 +104,7 @@ impl Service {
         store: mpsc::Sender<StoreRequest>,
     ) -> Self {
         let now = Instant::now();
-        let mut switchboard = Switchboard::new(granter, rand::random(), now);
+        let mut switchboard = Switchboard::new(granter.clone(), rand::random(), now);
         switchboard.load(sessions, spent_tickets, unix_now(), now);
         let (inbox, inputs) = mpsc::channel(INBOX_MAX);
         let (presence, _) = broadcast::channel(PRESENCE_NEWS_MAX);
@@ -119,12 +123,31 @@ impl Service {
             next_connection: Arc::default(),
             sockets: Arc::default(),
             presence,
+            granter,
         }
     }
 
     /// Agent hosts that come, go or see their screen, from now on.
     pub fn watch_presence(&self) -> broadcast::Receiver<(InstanceId, Presence)> {
         self.presence.subscribe()
+    }
+
+    /// A relay's report, as it came.
+    ///
+    /// # Errors
+    ///
+    /// [`Disbelief`].
+    pub(super) async fn report(&self, body: &[u8], signature: &str) -> Result<(), Disbelief> {
+        let (unix_now, now) = (unix_now(), Instant::now());
+        let heard = self
+            .granter
+            .relays()
+            .handle_report(body, signature, unix_now, now);
+        match heard? {
+            (region, Heard::Drains) => self.send(Input::RelayLost(region)).await,
+            (_, Heard::Nothing) => {}
+        }
+        Ok(())
     }
 
     /// How much of an instance is there.
@@ -272,6 +295,7 @@ impl Task {
             Input::Directory(instances, revoked) => {
                 self.switchboard.handle_directory(&instances, &revoked);
             }
+            Input::RelayLost(region) => self.switchboard.handle_relay_lost(&region, now),
             Input::End(session) => {
                 self.switchboard.handle_end(session);
             }

@@ -3,7 +3,7 @@
 use protocol::Secret;
 use protocol::problem::Code;
 use protocol::signal::{
-    AgentSession, CANDIDATES_MAX, FromAgent, FromViewer, Grant, PathMode, Role, VERSION,
+    AgentSession, CANDIDATES_MAX, FromAgent, FromViewer, Grant, IceServer, PathMode, Role, VERSION,
 };
 use protocol::token::{SigningKey, TICKET_TTL};
 use rand::RngExt;
@@ -20,6 +20,7 @@ const TTL: Duration = Duration::from_secs(600);
 mod agents;
 mod exchange;
 mod lasting;
+mod moving;
 mod opening;
 mod renewal;
 
