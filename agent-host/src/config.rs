@@ -38,6 +38,8 @@ pub struct Network {
     /// Local addresses for media; empty means those of every interface.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
+    /// Certificate authorities (PEM) that relays over TLS may come from, besides the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// What the command line and the environment say instead of the file.

@@ -12,6 +12,7 @@ use agent_host::io::trial::choose_encoder;
 use agent_host::io::{bench, hands, screen, stop};
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use peer::io::Trust;
 use protocol::Secret;
 
 const COMMIT: &str = match option_env!("MULTICLAW_COMMIT") {
@@ -133,10 +134,11 @@ fn run(flags: Flags) -> Result<(), Failure> {
             let check_only = flags.check_config;
             let config = load(flags).map_err(Failure::Configuration)?;
             let credential = read_credential(&config).map_err(Failure::Configuration)?;
+            let trust = read_trust(&config).map_err(Failure::Configuration)?;
             if check_only {
                 return Ok(());
             }
-            serve(config, credential).map_err(Failure::Other)
+            serve(config, credential, trust).map_err(Failure::Other)
         }
     }
 }
@@ -169,7 +171,12 @@ fn read_credential(config: &Config) -> anyhow::Result<Secret> {
     Ok(Secret::new(text.trim()))
 }
 
-fn serve(config: Config, credential: Secret) -> anyhow::Result<()> {
+fn read_trust(config: &Config) -> anyhow::Result<Trust> {
+    let file = config.network.ca_file.as_deref();
+    Ok(file.map(Trust::with_file).transpose()?.unwrap_or_default())
+}
+
+fn serve(config: Config, credential: Secret, trust: Trust) -> anyhow::Result<()> {
     let encoder = choose_encoder(config.video.encoder)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -198,7 +205,7 @@ fn serve(config: Config, credential: Secret) -> anyhow::Result<()> {
         "pid": std::process::id(),
     });
     println!("{ready}");
-    let agent = Agent::new(config, credential, screen, hands, (happen, happened));
+    let agent = Agent::new(config, credential, trust, screen, hands, (happen, happened));
     runtime.block_on(async {
         let stop = stop::asked()?;
         agent.run(stop).await

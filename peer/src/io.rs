@@ -18,6 +18,7 @@ mod stream;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ use crate::event::{Channel, Event, Path};
 use crate::peer::{NegotiationError, OutgoingFrame, Peer, SendError, VideoBacklog};
 use session::Shared;
 
+pub use trust::Trust;
+
 /// What a session needs; names in `ice_servers` are resolved here.
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
@@ -39,6 +42,8 @@ pub struct SessionConfig {
     pub addresses: Vec<IpAddr>,
     pub ice_servers: Vec<IceServer>,
     pub bitrate: BitrateRange,
+    /// Whose certificates relays may show.
+    pub trust: Trust,
     /// For the name of the thread, at most 15 bytes.
     pub name: String,
 }

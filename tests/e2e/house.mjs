@@ -43,15 +43,16 @@ export async function until(what, isSo, limitMs = 30_000) {
   }
 }
 
-/** One `cargo xtask up`, with a state folder of its own. */
+/** One `cargo xtask up`, with a state folder of its own; `inside` is a command that runs it elsewhere. */
 export class House {
-  static async up(name, flags = []) {
+  static async up(name, flags = [], inside = []) {
     const house = new House();
     house.state = `${SHOTS}/${name}.state`;
     rmSync(house.state, { recursive: true, force: true });
     mkdirSync(SHOTS, { recursive: true });
     const args = ["up", "--json", "--no-build", "--state", house.state, ...flags];
-    house.process = spawn(`${PROGRAMS}/xtask`, args, { stdio: ["ignore", "pipe", "pipe"] });
+    const command = [...inside, `${PROGRAMS}/xtask`, ...args];
+    house.process = spawn(command[0], command.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
     house.log = "";
     house.process.stderr.on("data", (text) => (house.log += text));
     house.programs = [];
@@ -129,9 +130,9 @@ export class House {
     }).catch((error) => assert.fail(`${error.message} to ${kind}; it is with ${seen}`));
   }
 
-  /** One of the relay's own counters, all labels added. */
-  async relayCounter(name) {
-    const text = await (await fetch(`http://${this.relay.admin}/metrics`)).text();
+  /** One of a relay's own counters, all labels added. */
+  async relayCounter(name, admin = this.relay.admin) {
+    const text = await (await fetch(`http://${admin}/metrics`)).text();
     const lines = text.split("\n").filter((line) => line.includes(name) && !line.startsWith("#"));
     return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
   }

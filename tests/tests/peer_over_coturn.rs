@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use peer::io::{Events, Handle, SessionConfig, start};
+use peer::io::{Events, Handle, SessionConfig, Trust, start};
 use peer::{BitrateRange, Channel, Event, OutgoingFrame, Path, PathKind, RelayTransport, Side};
 use protocol::signal::{IceServer, PathMode};
 use tests::coturn::Coturn;
@@ -19,6 +19,7 @@ fn session(side: Side, path_mode: PathMode, server: &IceServer) -> (Handle, Even
         addresses: vec![[127, 0, 0, 1].into()],
         ice_servers: vec![server.clone()],
         bitrate: BitrateRange::default(),
+        trust: Trust::default(),
         name: format!("{side:?}"),
     })
     .unwrap()

@@ -52,6 +52,13 @@ const BUILD: &[Need] = &[
     ),
 ];
 
+/// To run the daemons.
+const SERVE: &[Need] = &[need(
+    "openssl",
+    Probe::Program("openssl"),
+    "makes the relay's certificate",
+)];
+
 /// To show a desktop.
 const DESKTOP: &[Need] = &[
     need("xvfb", Probe::Program("Xvfb"), "the desktop's display"),
@@ -128,24 +135,22 @@ const TESTS: &[Need] = &[
         Probe::Program("nft"),
         "the firewall of the firewall tests",
     ),
+    need(
+        "prometheus",
+        Probe::Program("promtool"),
+        "promtool, which checks the metrics",
+    ),
 ];
 
 /// To let other people's clients talk to the relay.
-const INTEROP: &[Need] = &[
-    need(
-        "python3-venv",
-        Probe::File {
-            folder: "/usr/lib/python3.11",
-            part: "ensurepip",
-        },
-        "keeps the clients written in Python in a folder of their own",
-    ),
-    need(
-        "openssl",
-        Probe::Program("openssl"),
-        "makes the certificates the clients verify",
-    ),
-];
+const INTEROP: &[Need] = &[need(
+    "python3-venv",
+    Probe::File {
+        folder: "/usr/lib/python3.11",
+        part: "ensurepip",
+    },
+    "keeps the clients written in Python in a folder of their own",
+)];
 
 /// What a command is about to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -161,9 +166,9 @@ pub(crate) enum Purpose {
 impl Purpose {
     fn needs(self) -> Vec<&'static Need> {
         let parts: &[&'static [Need]] = match self {
-            Self::Up => &[BUILD, DESKTOP],
-            Self::Test => &[BUILD, DESKTOP, TESTS],
-            Self::Interop => &[BUILD, TESTS, INTEROP],
+            Self::Up => &[BUILD, SERVE, DESKTOP],
+            Self::Test => &[BUILD, SERVE, DESKTOP, TESTS],
+            Self::Interop => &[BUILD, SERVE, TESTS, INTEROP],
         };
         parts.iter().copied().flatten().collect()
     }

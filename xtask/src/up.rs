@@ -2,6 +2,7 @@
 //! until Ctrl-C. Parts are supervised here and nowhere else: one that dies is named, with the end of
 //! its log, and started again; when that does not help, everything is taken down.
 
+mod certificate;
 pub(crate) mod desktop;
 pub(crate) mod part;
 mod plan;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use futures_util::{SinkExt as _, StreamExt as _};
-use peer::io::{Handle, SessionConfig};
+use peer::io::{Handle, SessionConfig, Trust};
 use peer::{BitrateRange, Channel, CloseReason, Event, OutgoingFrame, Side};
 use protocol::Secret;
 use protocol::control::FromHost;
@@ -67,6 +67,7 @@ pub struct Agent {
     happen: mpsc::Sender<Happening>,
     failed: Option<String>,
     generations: u64,
+    trust: Trust,
 }
 
 struct Live {
@@ -110,6 +111,7 @@ impl Agent {
     pub fn new(
         config: Config,
         credential: Secret,
+        trust: Trust,
         screen: Outbox<ScreenCommand>,
         hands: Outbox<HandsCommand>,
         (happen, happened): (mpsc::Sender<Happening>, mpsc::Receiver<Happening>),
@@ -126,6 +128,7 @@ impl Agent {
             happen,
             failed: None,
             generations: 0,
+            trust,
         }
     }
 
@@ -289,6 +292,7 @@ impl Agent {
             addresses: self.config.network.addresses.clone(),
             ice_servers: session.ice_servers.clone(),
             bitrate: BitrateRange::default(),
+            trust: self.trust.clone(),
             name: "peer".into(),
         })?;
         let happen = self.happen.clone();

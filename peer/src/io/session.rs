@@ -19,6 +19,7 @@ use super::bucket::Bucket;
 use super::socket::{BoundSocket, DatagramBuffer};
 use super::stream::Streams;
 use super::sys::{self, Interest, Waker};
+use super::trust::Trust;
 use super::{SessionConfig, resolve, seed};
 use crate::config::{Certificate, Config};
 use crate::event::{CloseReason, Event};
@@ -34,6 +35,7 @@ const LINGER: Duration = Duration::from_millis(1500);
 pub(super) struct Shared {
     inner: Mutex<Inner>,
     waker: Waker,
+    pub(super) trust: Trust,
 }
 
 pub(super) struct Inner {
@@ -81,6 +83,7 @@ pub(super) fn start(config: SessionConfig, events: Sender<Event>) -> anyhow::Res
             bucket: Bucket::new(Instant::now()),
         }),
         waker: Waker::new().context("cannot make an event descriptor")?,
+        trust: config.trust,
     });
     if !instant {
         set_ice_servers(&shared, config.ice_servers);

@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConnection, StreamOwned};
 
 use super::session::Shared;
 use super::sys::Interest;
+use super::trust::Trust;
 use crate::config::RelayTransport;
 use crate::peer::{StreamId, Transmit};
 use crate::stream_queue::StreamQueue;
@@ -174,10 +175,11 @@ pub(super) fn open(
     server: SocketAddr,
     name: String,
 ) {
+    let trust = shared.trust.clone();
     let shared = Arc::clone(shared);
     let connector = std::thread::Builder::new().name("relay-connect".into());
     // Without a thread the allocation does not come, and ICE goes on without it.
-    let _ = connector.spawn(move || match connect(transport, server, &name) {
+    let _ = connector.spawn(move || match connect(transport, server, &name, &trust) {
         Ok((connection, local)) => {
             let stream = Stream {
                 connection,
@@ -199,12 +201,13 @@ fn connect(
     transport: RelayTransport,
     server: SocketAddr,
     name: &str,
+    trust: &Trust,
 ) -> anyhow::Result<(Connection, SocketAddr)> {
     let tcp = TcpStream::connect_timeout(&server, CONNECT_TIMEOUT)?;
     tcp.set_nodelay(true)?;
     let local = tcp.local_addr()?;
     let connection = match transport {
-        RelayTransport::Tls => Connection::Tls(Box::new(secure(tcp, name)?)),
+        RelayTransport::Tls => Connection::Tls(Box::new(secure(tcp, name, trust)?)),
         RelayTransport::Tcp | RelayTransport::Udp => Connection::Tcp(tcp),
     };
     connection.tcp().set_nonblocking(true)?;
@@ -214,9 +217,10 @@ fn connect(
 fn secure(
     mut tcp: TcpStream,
     name: &str,
+    trust: &Trust,
 ) -> anyhow::Result<StreamOwned<ClientConnection, TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).context("not a server name")?;
-    let mut tls = ClientConnection::new(tls_config()?, name)?;
+    let mut tls = ClientConnection::new(trust.tls()?, name)?;
     tcp.set_read_timeout(Some(CONNECT_TIMEOUT))?;
     tcp.set_write_timeout(Some(CONNECT_TIMEOUT))?;
     let deadline = Instant::now() + CONNECT_TIMEOUT;
@@ -226,20 +230,4 @@ fn secure(
             .context("the TLS handshake failed")?;
     }
     Ok(StreamOwned::new(tls, tcp))
-}
-
-/// The system's certificates, read once per process.
-fn tls_config() -> anyhow::Result<Arc<ClientConfig>> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    if let Some(config) = CONFIG.get() {
-        return Ok(Arc::clone(config));
-    }
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::clone(CONFIG.get_or_init(|| Arc::new(config))))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use peer::io::Trust;
 use protocol::Secret;
 use protocol::id::InstanceId;
 use protocol::signal::PathMode;
@@ -53,6 +54,10 @@ struct Connect {
     /// File that holds the access key.
     #[arg(long)]
     token_file: PathBuf,
+    /// File of certificate authorities (PEM) that relays over TLS may come from, besides the
+    /// system's.
+    #[arg(long, value_name = "FILE", env = "MULTICLAW_CA_FILE")]
+    ca_file: Option<PathBuf>,
     /// Which paths may be taken.
     #[arg(long, value_enum, default_value = "auto")]
     mode: Mode,
@@ -146,6 +151,7 @@ fn options(flags: Connect) -> anyhow::Result<Options> {
     let file = &flags.token_file;
     let key = std::fs::read_to_string(file)
         .with_context(|| format!("cannot read the access key in {}", file.display()))?;
+    let trust = flags.ca_file.as_deref().map(Trust::with_file).transpose()?;
     let duration = flags.duration.map(Duration::try_from_secs_f64).transpose();
     Ok(Options {
         cloud: flags.cloud,
@@ -160,6 +166,7 @@ fn options(flags: Connect) -> anyhow::Result<Options> {
         prints: flags.headless || flags.stats.is_some(),
         duration: duration.context("--duration is not a time")?,
         snapshot: flags.snapshot,
+        trust: trust.unwrap_or_default(),
     })
 }
 

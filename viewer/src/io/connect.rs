@@ -36,6 +36,7 @@ pub(super) struct Options {
     pub(super) json: bool,
     pub(super) duration: Option<Duration>,
     pub(super) snapshot: Option<PathBuf>,
+    pub(super) trust: peer::io::Trust,
     /// Print a line a second.
     pub(super) prints: bool,
 }
@@ -280,6 +281,7 @@ impl<'a> Desk<'a> {
             addresses: Vec::new(),
             ice_servers,
             bitrate: peer::BitrateRange::default(),
+            trust: self.options.trust.clone(),
             name: "viewer-peer".into(),
         })?;
         let sdp = handle.create_offer()?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::certificate::Certificates;
 use super::desktop::{self, Size};
 use super::{INSTANCE, Options};
 
@@ -24,6 +25,8 @@ pub(crate) struct Ports {
     pub(crate) cloud: u16,
     /// UDP and TCP.
     pub(crate) relay: u16,
+    /// TLS over TCP: TURN, and the cloud's pages.
+    pub(crate) relay_tls: u16,
     pub(crate) relay_admin: u16,
     /// First and last port handed out to allocations.
     pub(crate) relayed: (u16, u16),
@@ -34,6 +37,7 @@ impl Ports {
         Self {
             cloud: base,
             relay: base + 1,
+            relay_tls: base + 2,
             relay_admin: base + 3,
             relayed: (base + 100, base + 899),
         }
@@ -43,6 +47,7 @@ impl Ports {
         Ok(Self {
             cloud: free_port(address)?,
             relay: free_port(address)?,
+            relay_tls: free_port(address)?,
             relay_admin: free_port(address)?,
             relayed: (49152, 65535),
         })
@@ -56,6 +61,7 @@ pub(crate) struct Plan {
     pub(crate) size: Size,
     pub(crate) address: IpAddr,
     pub(crate) ports: Ports,
+    pub(crate) certificates: Certificates,
     owns_display: bool,
     relay_secret: String,
     token_ttl_secs: Option<u64>,
@@ -83,6 +89,7 @@ impl Plan {
             size: options.size,
             address: options.address,
             ports,
+            certificates: Certificates::in_folder(state.join("certificates")),
             owns_display,
             relay_secret: kept_secret(&state.join("relay-secret"))?,
             token_ttl_secs: options.token_ttl_secs,
@@ -123,8 +130,9 @@ impl Plan {
         std::net::SocketAddr::new(self.address, port).to_string()
     }
 
-    /// Writes the configuration of every daemon, readable by the owner only.
+    /// Writes the certificates and the configuration of every daemon, readable by the owner only.
     pub(crate) fn write(&self) -> Result<()> {
+        self.certificates.make(self.address)?;
         write_private(&self.relay_config(), &self.relay_toml())?;
         write_private(&self.cloud_config(), &self.cloud_toml())?;
         write_private(&self.agent_host_config(), &self.agent_host_toml())
@@ -145,6 +153,15 @@ impl Plan {
         for transport in ["udp", "tcp"] {
             text += &format!("\n[[listen]]\naddress = \"{relay}\"\ntransport = \"{transport}\"\n");
         }
+        let tls = self.at(self.ports.relay_tls);
+        text += &format!("\n[[listen]]\naddress = \"{tls}\"\ntransport = \"https\"\n");
+        text += &format!(
+            "\n[tls]\ncertificate = {}\nkey = {}\n",
+            quoted_path(&self.certificates.relay()),
+            quoted_path(&self.certificates.relay_key())
+        );
+        text += &format!("\n[web]\nupstream = \"{}\"\n", self.at(self.ports.cloud));
+        text += &format!("\n[cloud]\nurl = \"{}\"\n", self.cloud_url());
         text += &format!(
             "\n[auth]\nshared_secrets = [{}]\n",
             quoted(&self.relay_secret)
@@ -194,18 +211,21 @@ impl Plan {
             self.address
         );
         text += &format!("\n[[region]]\nid = \"{REGION}\"\n\n[[region.relay]]\n");
-        text +=
-            &format!("urls = [\"turn:{relay}?transport=udp\", \"turn:{relay}?transport=tcp\"]\n");
+        let tls = self.at(self.ports.relay_tls);
+        text += &format!(
+            "urls = [\"turn:{relay}?transport=udp\", \"turn:{relay}?transport=tcp\", \"turns:{tls}?transport=tcp\"]\n"
+        );
         text + &format!("shared_secrets = [{}]\n", quoted(&self.relay_secret))
     }
 
     fn agent_host_toml(&self) -> String {
         format!(
-            "cloud = \"{}\"\ninstance = \"{INSTANCE}\"\ncredential_file = {}\ndisplay = \"{}\"\n\n[network]\naddresses = [\"{}\"]\n",
+            "cloud = \"{}\"\ninstance = \"{INSTANCE}\"\ncredential_file = {}\ndisplay = \"{}\"\n\n[network]\naddresses = [\"{}\"]\nca_file = {}\n",
             self.cloud_url(),
             quoted_path(&self.instance_credential()),
             self.display,
-            self.address
+            self.address,
+            quoted_path(&self.certificates.authority())
         )
     }
 }
@@ -276,6 +296,7 @@ mod tests {
             },
             address: "127.0.0.1".parse().unwrap(),
             ports: Ports::from_base(20000),
+            certificates: Certificates::in_folder("/state/certificates".into()),
             owns_display: true,
             relay_secret: "s3cret".into(),
             token_ttl_secs: None,
@@ -287,9 +308,22 @@ mod tests {
     fn a_port_base_makes_every_port_predictable() {
         let ports = Ports::from_base(20000);
         assert_eq!(
-            (ports.cloud, ports.relay, ports.relay_admin, ports.relayed),
-            (20000, 20001, 20003, (20100, 20899))
+            [ports.cloud, ports.relay, ports.relay_tls, ports.relay_admin],
+            [20000, 20001, 20002, 20003]
         );
+        assert_eq!(ports.relayed, (20100, 20899));
+    }
+
+    #[test]
+    fn the_relay_is_announced_over_udp_tcp_and_tls_and_its_authority_is_trusted() {
+        let urls = "urls = [\"turn:127.0.0.1:20001?transport=udp\", \"turn:127.0.0.1:20001?transport=tcp\", \"turns:127.0.0.1:20002?transport=tcp\"]";
+        assert!(
+            plan().cloud_toml().contains(urls),
+            "{}",
+            plan().cloud_toml()
+        );
+        let trusted = "ca_file = \"/state/certificates/authority.pem\"";
+        assert!(plan().agent_host_toml().contains(trusted));
     }
 
     #[test]

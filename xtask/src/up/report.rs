@@ -37,7 +37,7 @@ impl Up {
             admin,
             display: plan.display.clone(),
             cloud: plan.cloud_url(),
-            relay: relay_addresses(relay_line),
+            relay: relay_addresses(relay_line, &plan.certificates.authority()),
             encoder: agent_host_line["encoder"]
                 .as_str()
                 .unwrap_or("unknown")
@@ -123,20 +123,24 @@ impl Up {
     }
 }
 
-/// `{"udp": "ip:port", …, "admin": "ip:port"}` from the relay's ready line.
-fn relay_addresses(line: &Value) -> Value {
+/// `{"udp": "ip:port", …, "admin": "ip:port"}` from the relay's ready line, and whose certificate
+/// the listener for TLS shows.
+fn relay_addresses(line: &Value, authority: &Path) -> Value {
     let listen = line["listen"].as_array().into_iter().flatten();
     let mut addresses: Map<String, Value> = listen
         .filter_map(|listen| {
-            Some((
-                listen["transport"].as_str()?.to_owned(),
-                listen["address"].clone(),
-            ))
+            let transport = match listen["transport"].as_str()? {
+                "https" => "tls",
+                transport => transport,
+            };
+            Some((transport.to_owned(), listen["address"].clone()))
         })
         .collect();
     if let Some(admin) = line.get("admin") {
         addresses.insert("admin".into(), admin.clone());
     }
+    let authority = authority.display().to_string();
+    addresses.insert("authority".into(), authority.into());
     Value::Object(addresses)
 }
 
@@ -145,7 +149,7 @@ mod tests {
     use super::*;
 
     fn up() -> Up {
-        let relay = json!({"ready": "relay", "listen": [{"transport": "udp", "address": "127.0.0.1:3478"}], "admin": "127.0.0.1:9641"});
+        let relay = json!({"ready": "relay", "listen": [{"transport": "udp", "address": "127.0.0.1:3478"}, {"transport": "https", "address": "127.0.0.1:443"}], "admin": "127.0.0.1:9641"});
         Up {
             admin: Admin {
                 email: "admin@multiclaw.local",
@@ -154,7 +158,7 @@ mod tests {
             viewer_url: "http://127.0.0.1:1/connect/desk#key=k".into(),
             display: ":90".into(),
             cloud: "http://127.0.0.1:1".into(),
-            relay: relay_addresses(&relay),
+            relay: relay_addresses(&relay, Path::new("/ca.pem")),
             encoder: "x264".into(),
         }
     }
@@ -165,7 +169,8 @@ mod tests {
         assert_eq!(line["ready"], "up");
         assert_eq!(line["relay"]["udp"], "127.0.0.1:3478");
         assert_eq!(line["pids"], json!({"cloud": 7}));
-        assert!(line.get("gateway_url").is_none() && line["relay"].get("tls").is_none());
+        assert_eq!(line["relay"]["tls"], "127.0.0.1:443");
+        assert!(line.get("gateway_url").is_none() && line["relay"].get("tcp").is_none());
     }
 
     #[test]
