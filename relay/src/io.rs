@@ -2,12 +2,15 @@
 
 mod admin;
 mod announce;
+mod any_certificate;
 pub mod bench;
+pub mod doctor;
 #[expect(unsafe_code, reason = "epoll has no safe face in the standard library")]
 mod epoll;
 mod exchange;
 mod gate;
 pub mod log;
+mod probe;
 mod shell;
 mod splice;
 mod streams;

@@ -5,6 +5,7 @@
 //! send to each other. Relaying a packet allocates nothing, locks nothing and logs nothing.
 
 pub mod config;
+pub mod doctor;
 pub mod drain;
 pub mod endpoint;
 pub mod server;

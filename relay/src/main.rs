@@ -1,13 +1,14 @@
 //! `multiclaw-relay`: reads the command line and runs the relay.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use relay::doctor::Verdict;
 use relay::io::log::{self, LogThread};
-use relay::io::{Start, bench, load, run};
+use relay::io::{Start, bench, doctor, load, run};
 use tracing_subscriber::EnvFilter;
 
 /// The commit this program was built from.
@@ -21,11 +22,16 @@ const COMMIT: &str = match option_env!("MULTICLAW_COMMIT") {
 #[command(
     name = "multiclaw-relay",
     version = COMMIT,
-    after_help = "Examples:\n  multiclaw-relay --config relay.toml\n  multiclaw-relay --config relay.toml --check-config\n  multiclaw-relay completions bash"
+    after_help = "Examples:\n  multiclaw-relay --config relay.toml\n  multiclaw-relay --config relay.toml --check-config\n  multiclaw-relay --config relay.toml doctor\n  multiclaw-relay completions bash"
 )]
 struct Flags {
     /// The configuration file (TOML).
-    #[arg(long, env = "MULTICLAW_RELAY_CONFIG", default_value = "relay.toml")]
+    #[arg(
+        long,
+        env = "MULTICLAW_RELAY_CONFIG",
+        default_value = "relay.toml",
+        global = true
+    )]
     config: PathBuf,
     /// Reads and checks the configuration, certificates included, and stops.
     #[arg(long)]
@@ -50,6 +56,8 @@ enum LogFormat {
 enum Command {
     /// Puts load on a TURN server, ours or another's, and measures what comes of it.
     Bench(bench::Args),
+    /// Looks at this relay from its own machine: ports, certificate, addresses, buffers, clock.
+    Doctor(doctor::Args),
     /// Prints a completion script for a shell.
     Completions { shell: clap_complete::Shell },
 }
@@ -63,6 +71,7 @@ fn main() -> ExitCode {
     match flags.command {
         Some(Command::Completions { shell }) => return print_completions(shell),
         Some(Command::Bench(args)) => return finish(bench::run(args)),
+        Some(Command::Doctor(args)) => return examine(&flags.config, &args),
         None => {}
     }
     let mut config = match load(&flags.config) {
@@ -88,6 +97,23 @@ fn print_completions(shell: clap_complete::Shell) -> ExitCode {
     let mut out = std::io::stdout();
     clap_complete::generate(shell, &mut command, "multiclaw-relay", &mut out);
     ExitCode::SUCCESS
+}
+
+/// Fails if clients cannot get through.
+fn examine(config: &Path, args: &doctor::Args) -> ExitCode {
+    let diagnosis = match doctor::examine(config, args) {
+        Ok(diagnosis) => diagnosis,
+        Err(error) => return finish(Err(error)),
+    };
+    if args.json {
+        println!("{}", serde_json::json!(diagnosis));
+    } else {
+        print!("{diagnosis}");
+    }
+    match diagnosis.verdict {
+        Verdict::Good | Verdict::Warning => ExitCode::SUCCESS,
+        Verdict::Bad => ExitCode::FAILURE,
+    }
 }
 
 fn finish(outcome: Result<()>) -> ExitCode {

@@ -1,6 +1,5 @@
 //! What an operator asks over HTTP: metrics, health, readiness, allocations, revocation.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,17 +11,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get};
 use protocol::Secret;
-use protocol::turn::credential;
-use protocol::turn::integrity::Key;
-use protocol::turn::message::{Builder, Class, Message, Method, PasswordAlgorithm, TransactionId};
 use serde_json::json;
-use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
 
 use super::gate::may_change;
+use super::probe::Probe;
 use super::web::WebTally;
-use super::worker::{Control, Handle, unix_now};
-use crate::config::{Config, Listen, Transport};
+use super::worker::{Control, Handle};
+use crate::config::{Config, Listen};
 use crate::exposition::{Exposition, Form};
 use crate::ledger::Ledger;
 use crate::metrics::{Counters, Drop, Traffic};
@@ -42,15 +38,7 @@ struct Shared {
     ledger: Ledger,
     web: Arc<WebTally>,
     token: Option<Secret>,
-    /// A UDP listener to try, and how to log in there.
-    probe: Option<Probe>,
-}
-
-struct Probe {
-    listener: SocketAddr,
-    realm: String,
-    secret: Option<Secret>,
-    user: Option<(String, Secret)>,
+    probes: Vec<Probe>,
 }
 
 impl Admin {
@@ -61,40 +49,14 @@ impl Admin {
         web: Arc<WebTally>,
         listens: &[Listen],
     ) -> Self {
-        let udp = listens
-            .iter()
-            .find(|listen| listen.transport == Transport::Udp);
-        let probe = udp.map(|listen| Probe {
-            listener: reachable(listen.address),
-            realm: config.realm.clone(),
-            secret: config.auth.shared_secrets.first().cloned(),
-            user: config
-                .auth
-                .users
-                .iter()
-                .next()
-                .map(|(name, password)| (name.clone(), password.clone())),
-        });
         Self(Arc::new(Shared {
             handles,
             ledger,
             web,
             token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
-            probe,
+            probes: Probe::each(config, listens),
         }))
     }
-}
-
-/// A wildcard listener is asked over loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        let loopback = match address {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        };
-        address.set_ip(loopback);
-    }
-    address
 }
 
 pub(crate) async fn serve(listener: tokio::net::TcpListener, admin: Admin) {
@@ -127,15 +89,21 @@ async fn healthz(State(admin): State<Admin>) -> StatusCode {
     }
 }
 
+/// Ready is who gives an allocation through every listener.
 async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
-    let Some(probe) = &admin.0.probe else {
-        return (StatusCode::OK, "no UDP listener to try\n".to_owned());
-    };
-    match tokio::time::timeout(ANSWER_TIME, probe.allocate()).await {
-        Ok(Ok(relayed)) => (StatusCode::OK, format!("allocated {relayed}\n")),
-        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "no answer\n".to_owned()),
+    let (mut status, mut text) = (StatusCode::OK, String::new());
+    for probe in &admin.0.probes {
+        let (transport, address) = (probe.transport().name(), probe.listener());
+        let outcome = match probe.allocate().await {
+            Ok(probed) => format!("allocated {}", probed.relayed),
+            Err(error) => {
+                status = StatusCode::SERVICE_UNAVAILABLE;
+                format!("failed: {error:#}")
+            }
+        };
+        text += &format!("{transport} {address} {outcome}\n");
     }
+    (status, text)
 }
 
 async fn allocations(State(admin): State<Admin>) -> impl IntoResponse {
@@ -181,84 +149,6 @@ pub(super) async fn total(handles: &[Handle]) -> Option<Counters> {
 
 async fn answered<T>(answer: oneshot::Receiver<T>) -> Option<T> {
     tokio::time::timeout(ANSWER_TIME, answer).await.ok()?.ok()
-}
-
-impl Probe {
-    /// A real Allocate through our own listener, given back at once.
-    async fn allocate(&self) -> anyhow::Result<SocketAddr> {
-        let unspecified: SocketAddr = match self.listener {
-            SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(unspecified).await?;
-        socket.connect(self.listener).await?;
-        let challenge = ask(&socket, Method::Allocate, |builder| {
-            builder.requested_transport_udp();
-        })
-        .await?;
-        let challenge = Message::parse(&challenge)?;
-        let nonce = challenge.nonce().unwrap_or_default().to_vec();
-        let (username, key) = self.login();
-        let sign = |builder: &mut Builder<'_>| {
-            builder
-                .username(&username)
-                .realm(&self.realm)
-                .nonce(&nonce)
-                .integrity(&key);
-        };
-        let answer = ask(&socket, Method::Allocate, |builder| {
-            builder.requested_transport_udp();
-            sign(builder);
-        })
-        .await?;
-        let relayed = relayed_address(&answer)?;
-        ask(&socket, Method::Refresh, |builder| {
-            builder.lifetime(Duration::ZERO);
-            sign(builder);
-        })
-        .await?;
-        Ok(relayed)
-    }
-
-    fn login(&self) -> (String, Key) {
-        let (username, password) = match (&self.secret, &self.user) {
-            (Some(secret), _) => {
-                let until = unix_now() + Duration::from_secs(60);
-                let made = credential::derive(secret, "readyz", &[], until);
-                (made.username, made.password)
-            }
-            (None, Some(user)) => user.clone(),
-            (None, None) => (String::new(), Secret::default()),
-        };
-        let key = Key::long_term(PasswordAlgorithm::Md5, &username, &self.realm, &password);
-        (username, key)
-    }
-}
-
-fn relayed_address(answer: &[u8]) -> anyhow::Result<SocketAddr> {
-    let answer = Message::parse(answer)?;
-    if let Some(error) = answer.error() {
-        anyhow::bail!("refused with {} {}", error.code, error.reason);
-    }
-    answer
-        .xor_relayed_address()
-        .ok_or_else(|| anyhow::anyhow!("an answer without a relayed address"))
-}
-
-async fn ask(
-    socket: &UdpSocket,
-    method: Method,
-    write: impl FnOnce(&mut Builder<'_>),
-) -> anyhow::Result<Vec<u8>> {
-    let mut buf = vec![0; 1024];
-    let transaction = TransactionId(rand::random());
-    let mut builder = Builder::new(&mut buf, Class::Request, method, transaction);
-    write(&mut builder);
-    let len = builder.finish()?;
-    socket.send(buf.get(..len).unwrap_or_default()).await?;
-    let count = socket.recv(&mut buf).await?;
-    buf.truncate(count);
-    Ok(buf)
 }
 
 fn render(form: Form, counters: &Counters, web: &WebTally) -> String {

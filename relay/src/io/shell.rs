@@ -377,11 +377,9 @@ fn load_tls(config: Option<&TlsConfig>) -> Result<Option<TlsSettings>> {
     let Some(config) = config else {
         return Ok(None);
     };
-    let say = |file: &Path| format!("cannot read {}", file.display());
-    let chain = CertificateDer::pem_file_iter(&config.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| say(&config.certificate))?;
-    let key = PrivateKeyDer::from_pem_file(&config.key).with_context(|| say(&config.key))?;
+    let chain = read_chain(&config.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&config.key)
+        .with_context(|| format!("cannot read {}", config.key.display()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let settings = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -389,4 +387,11 @@ fn load_tls(config: Option<&TlsConfig>) -> Result<Option<TlsSettings>> {
         .with_single_cert(chain, key)
         .context("the certificate and its key do not belong together")?;
     Ok(Some(Arc::new(settings)))
+}
+
+/// The certificates in a file, the server's own first.
+pub(super) fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("cannot read {}", file.display()))
 }
