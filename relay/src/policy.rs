@@ -118,15 +118,16 @@ impl Policy {
     ///
     /// [`Denied`] with the first rule that refused.
     pub fn check_ip(&self, ip: IpAddr) -> Result<(), Denied> {
-        if let IpAddr::V6(v6) = ip {
-            if v6.to_ipv4_mapped().is_some() {
-                return Err(Denied::Mapped);
-            }
-            if let Some(v4) = embedded_v4(v6) {
-                self.check_form(IpAddr::V4(v4))?;
-            }
+        if let IpAddr::V6(v6) = ip
+            && v6.to_ipv4_mapped().is_some()
+        {
+            return Err(Denied::Mapped);
         }
-        self.check_form(ip)
+        // Our own relayed ports are reached by our own name only.
+        if forms(ip).any(|form| form != ip && self.is_own(form)) {
+            return Err(Denied::Own);
+        }
+        forms(ip).try_for_each(|form| self.check_form(form))
     }
 
     /// May data be sent to this peer?
@@ -138,7 +139,8 @@ impl Policy {
         if peer.port() == 0 || self.config.denied_ports.contains(&peer.port()) {
             return Err(Denied::Port);
         }
-        if self.is_own_endpoint(peer) {
+        let own = |form| self.is_own_endpoint(SocketAddr::new(form, peer.port()));
+        if forms(peer.ip()).any(own) {
             return Err(Denied::Own);
         }
         self.check_ip(peer.ip())?;
@@ -189,11 +191,21 @@ fn contains(prefixes: &[Cidr], ip: IpAddr) -> bool {
     prefixes.iter().any(|prefix| prefix.contains(ip))
 }
 
-/// The IPv4 address that a packet to this IPv6 address would end at, other than the mapped form.
+/// Every address that a packet to this one may end at, itself the last.
+fn forms(ip: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let embedded = match ip {
+        IpAddr::V4(_) => [None, None],
+        IpAddr::V6(v6) => [embedded_by_prefix(v6), embedded_by_interface(v6)],
+    };
+    let embedded = embedded.into_iter().flatten().map(IpAddr::V4);
+    embedded.chain([ip])
+}
+
+/// The IPv4 address that the prefix says is inside, other than the mapped form.
 ///
 /// IPv4-compatible (RFC 4291 §2.5.5.1), translated (RFC 2765), NAT64 well-known and local-use
 /// (RFC 6052 §2.2, RFC 8215), 6to4 (RFC 3056), Teredo (RFC 4380 §4: client address inverted).
-fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+fn embedded_by_prefix(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let bits = ip.to_bits();
     let low = bits as u32;
     let embedded = match ip.segments() {
@@ -206,6 +218,14 @@ fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
         _ => return None,
     };
     Some(Ipv4Addr::from_bits(embedded))
+}
+
+/// ISATAP (RFC 5214 §6.1): under any prefix, the interface says that IPv4 follows.
+fn embedded_by_interface(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    match ip.segments() {
+        [.., 0 | 0x0200, 0x5EFE, _, _] => Some(Ipv4Addr::from_bits(ip.to_bits() as u32)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,30 @@ fn an_allowed_translation_prefix_does_not_open_what_is_refused_behind_it() {
     assert_eq!(policy.check_ip(public), Ok(()));
 }
 
+// RFC 5214 §6.1: the prefix is an ordinary one, the router behind it unwraps.
+#[test]
+fn isatap_under_a_public_prefix_is_judged_by_the_ipv4_address_inside() {
+    let policy = Policy::new(PolicyConfig::default());
+    let check = |text: &str, expected| {
+        let ip: IpAddr = text.parse().unwrap();
+        assert_eq!(policy.check_ip(ip), expected, "{text}");
+    };
+    check("2a00:1450::5efe:10.0.0.1", Err(Denied::Special));
+    check("2a00:1450::200:5efe:169.254.169.254", Err(Denied::Special));
+    check("2a00:1450::5efe:8.8.8.8", Ok(()));
+    check("2a00:1450::100:5efe:10.0.0.1", Ok(()));
+}
+
+#[test]
+fn our_own_listeners_are_no_peers_in_any_disguise_the_operator_allows() {
+    let policy = own_policy(&["127.0.0.0/8", "64:ff9b::/96"]);
+    let check = |text: &str, expected| assert_eq!(policy.check(text.parse().unwrap()), expected);
+    check("[64:ff9b::127.0.0.1]:9641", Err(Denied::Own));
+    check("[64:ff9b::8.7.6.5]:3478", Err(Denied::Own));
+    check("[64:ff9b::8.7.6.5]:50000", Err(Denied::Own));
+    check("[64:ff9b::127.0.0.1]:9642", Ok(()));
+}
+
 #[test]
 fn a_mapped_address_is_refused_even_if_the_ipv4_address_is_allowed() {
     let policy = Policy::new(PolicyConfig {
@@ -131,7 +155,7 @@ fn check_refused(policy: &Policy, ip: IpAddr) {
     assert!(policy.check((ip, 40000).into()).is_err(), "{ip}");
 }
 
-fn disguises(v4: Ipv4Addr) -> [Ipv6Addr; 7] {
+fn disguises(v4: Ipv4Addr) -> [Ipv6Addr; 10] {
     let bits = u128::from(v4.to_bits());
     let v6 = |base: &str, low: u128| {
         let base: Ipv6Addr = base.parse().unwrap();
@@ -145,6 +169,9 @@ fn disguises(v4: Ipv4Addr) -> [Ipv6Addr; 7] {
         v6("64:ff9b:1::", bits >> 16 << 64 | (bits & 0xFFFF) << 40),
         v6("2002::", bits << 80),
         v6("2001::", !bits & 0xFFFF_FFFF),
+        v6("2a00:1450::5efe:0:0", bits),
+        v6("2a00:1450::200:5efe:0:0", bits),
+        v6("fe80::5efe:0:0", bits),
     ]
 }
 

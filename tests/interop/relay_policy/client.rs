@@ -7,7 +7,7 @@ use protocol::Secret;
 use protocol::turn::channel::{self, ChannelNumber};
 use protocol::turn::integrity::Key;
 use protocol::turn::message::{
-    AddressFamily, Builder, Class, Message, Method, PasswordAlgorithm, TransactionId,
+    AddressFamily, Attribute, Builder, Class, Message, Method, PasswordAlgorithm, TransactionId,
 };
 
 use super::server::{PASSWORD, Server, USER};
@@ -56,11 +56,12 @@ impl Client {
         client
     }
 
-    /// CreatePermission, ChannelBind, Send and ChannelData towards `peer`; true if a request was
-    /// granted.
+    /// Send, CreatePermission, Send, ChannelBind, Send and ChannelData towards `peer`; true if a
+    /// request was granted.
     pub(crate) fn try_peer(&mut self, peer: SocketAddr) -> bool {
         let number = ChannelNumber::new(self.next_channel).unwrap();
         self.next_channel += 1;
+        self.send(peer, PAYLOAD);
         let permitted = self.ask(Method::CreatePermission, |builder| {
             builder.xor_peer_address(peer);
         });
@@ -157,14 +158,23 @@ impl Client {
 
     /// A Send indication.
     pub(crate) fn send(&mut self, peer: SocketAddr, payload: &[u8]) {
+        self.send_data(peer, payload, |_| {});
+    }
+
+    /// A Send indication that must not be cut on its way (RFC 8656 §14).
+    pub(crate) fn send_whole(&mut self, peer: SocketAddr, payload: &[u8]) {
+        self.send_data(peer, payload, |builder| {
+            builder.attribute(Attribute::DONT_FRAGMENT, &[]);
+        });
+    }
+
+    fn send_data(&mut self, peer: SocketAddr, payload: &[u8], fill: impl Fn(&mut Builder<'_>)) {
         let transaction = self.transaction();
-        let mut buffer = [0; 256];
+        let mut buffer = [0; 2048];
         let mut builder = Builder::new(&mut buffer, Class::Indication, Method::Send, transaction);
-        let len = builder
-            .xor_peer_address(peer)
-            .data(payload)
-            .finish()
-            .unwrap();
+        builder.xor_peer_address(peer).data(payload);
+        fill(&mut builder);
+        let len = builder.finish().unwrap();
         self.socket.send(&buffer[..len]).unwrap();
     }
 

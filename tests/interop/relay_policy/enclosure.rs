@@ -73,6 +73,11 @@ impl Enclosure {
         );
     }
 
+    /// A cable on which 1,400 bytes do not fit.
+    pub(crate) fn narrow(&self) {
+        run("ip", &["link", "set", "out0", "mtu", "1280"]);
+    }
+
     /// A socket on a public address that is on this machine after all.
     pub(crate) fn public_peer(&self) -> UdpSocket {
         run("ip", &["addr", "add", "9.9.9.10/32", "dev", "lo"]);

@@ -92,6 +92,31 @@ fn what_a_peer_sent_before_its_permission_is_lost_and_what_follows_arrives() {
     assert_eq!(client.receive(), b"permitted");
 }
 
+// RFC 8656 §14
+#[test]
+fn a_datagram_too_long_for_the_path_is_cut_unless_the_client_forbids_it() {
+    let Some(enclosure) =
+        Enclosure::enter("a_datagram_too_long_for_the_path_is_cut_unless_the_client_forbids_it")
+    else {
+        return;
+    };
+    enclosure.narrow();
+    let server = Server::start(Kind::MultiClaw, &enclosure);
+    let mut client = client::Client::allocate(&server, client::Family::V4);
+    let [cut, whole, dropped] = ["8.8.8.8:4000", "8.8.4.4:4000", "9.9.9.9:4000"]
+        .map(|text| text.parse::<SocketAddr>().unwrap());
+    for peer in [cut, whole, dropped] {
+        client.permit(peer);
+    }
+    client.send(cut, &[7; 1400]);
+    client.send_whole(whole, &[7; 100]);
+    client.send_whole(dropped, &[7; 1400]);
+    client.settle();
+
+    let sent = enclosure.destinations();
+    assert_eq!(sent, [whole.ip(), cut.ip()].into());
+}
+
 #[test]
 fn clients_of_different_workers_meet_inside_the_relay() {
     let Some(enclosure) = Enclosure::enter("clients_of_different_workers_meet_inside_the_relay")
