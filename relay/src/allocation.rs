@@ -52,6 +52,8 @@ pub struct Allocation {
     pub additional_failed: bool,
     pub created: Tick,
     pub expires: Tick,
+    /// When its entry among the deadlines comes up; never later than `expires`.
+    pub wakes: Tick,
     pub lifetime: Duration,
     pub budget: ByteBudget,
     pub sent: Traffic,
@@ -114,6 +116,7 @@ impl Allocation {
             additional_failed: false,
             created: new.created,
             expires: new.created.after(new.lifetime),
+            wakes: new.created.after(new.lifetime),
             lifetime: new.lifetime,
             budget: new.budget,
             sent: Traffic::default(),

@@ -1,8 +1,8 @@
 //! When to look at which allocation again.
 //!
 //! Deadlines are lazy: a refresh only moves the time inside the allocation, and the entry here is
-//! checked against it when it comes up. So a refresh costs nothing, `next` is O(1), and each
-//! allocation has one entry whatever it does.
+//! checked against it when it comes up. So a refresh costs nothing and `next` is O(1). Only a life
+//! that becomes shorter than its entry gets another one; the old one is dropped when it comes up.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -69,6 +69,11 @@ impl<K: Ord> Deadlines<K> {
     /// The earliest deadline. O(1).
     pub fn next(&self) -> Option<Tick> {
         self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Outdated ones included.
+    pub fn entries(&self) -> usize {
+        self.heap.len()
     }
 
     /// Takes one entry whose time has come. O(log n).

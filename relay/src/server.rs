@@ -291,13 +291,15 @@ impl Server {
     pub fn handle_timeout(&mut self, now: Instant) {
         let tick = self.epoch.tick(now);
         while let Some((slot, generation)) = self.deadlines.pop_expired(tick) {
-            let Some(allocation) = self.allocation(slot) else {
+            let Some(allocation) = self.allocation_mut(slot) else {
                 continue;
             };
-            if allocation.generation != generation {
+            // An entry of the slot's former tenant, or one that a shorter life made needless.
+            if allocation.generation != generation || allocation.wakes > tick {
                 continue;
             }
             if allocation.expires > tick {
+                allocation.wakes = allocation.expires;
                 let expires = allocation.expires;
                 self.deadlines.insert(expires, (slot, generation));
             } else {
@@ -415,13 +417,16 @@ impl Server {
         let Some(allocation) = self.allocation(slot) else {
             return self.dropped(Drop::NoAllocation);
         };
-        if !allocation.permits(from.ip(), tick) {
+        // A bound channel lets its peer through as long as it is bound. RFC 8656 §12 would end that
+        // with the permission after half the time; clients exist that renew nothing but channels.
+        let channel = allocation.channel_to(from, tick);
+        if channel.is_none() && !allocation.permits(from.ip(), tick) {
             return self.dropped(Drop::NoPermission);
         }
         let Ok(len) = u16::try_from(payload.len()) else {
             return self.dropped(Drop::Unfit);
         };
-        let frame = match allocation.channel_to(from, tick) {
+        let frame = match channel {
             Some(number) => {
                 let mut header = [0; channel::HEADER_LEN];
                 channel::encode_header(number, len, &mut header);

@@ -18,7 +18,7 @@ use protocol::turn::message::{Builder, Class, Message, Method, PasswordAlgorithm
 use relay::config::Config;
 use relay::endpoint::{Client, RelayId, SocketId};
 use relay::ledger::Ledger;
-use relay::server::{Command, Forward, Seed, Server};
+use relay::server::{Command, Forward, Frame, Seed, Server};
 
 struct Counting;
 
@@ -67,6 +67,16 @@ fn relaying_in_every_direction_and_a_flood_of_strangers_allocate_nothing() {
     world.allocate(1);
     let peer: SocketAddr = "198.20.0.7:4000".parse().unwrap();
     world.bind(1, peer);
+    let beside: SocketAddr = "198.20.0.8:4000".parse().unwrap();
+    world.permit(1, beside);
+    // Two clients of this relay, each the other's peer: one on a channel, one with indications.
+    let near = world.allocate(2);
+    let far = world.allocate(3);
+    world.bind(2, far);
+    world.permit(3, near);
+    let across = build(Class::Indication, Method::Send, |builder| {
+        builder.xor_peer_address(near).data(&[7; 1000]);
+    });
     let channel_data = [&[0x40, 0, 4, 0][..], &[7; 1024]].concat();
     let indication = build(Class::Indication, Method::Send, |builder| {
         builder.xor_peer_address(peer).data(&[7; 1000]);
@@ -84,8 +94,17 @@ fn relaying_in_every_direction_and_a_flood_of_strangers_allocate_nothing() {
             let forward = world.server.handle_client(client(1), bytes, world.now);
             relayed += u32::from(matches!(forward, Forward::ToPeer { .. }));
         }
-        let forward = world.server.handle_peer(RelayId(0), peer, 1200, world.now);
-        relayed += u32::from(matches!(forward, Forward::ToClient { .. }));
+        for (from, framed_as_channel) in [(peer, true), (beside, false)] {
+            let forward = world.server.handle_peer(RelayId(0), from, 1200, world.now);
+            relayed += u32::from(is_to_client(&forward, framed_as_channel));
+        }
+        // Hairpin: one client's channel is the other's indication, and back.
+        let forward = world
+            .server
+            .handle_client(client(2), &channel_data, world.now);
+        relayed += u32::from(is_to_client(&forward, false));
+        let forward = world.server.handle_client(client(3), &across, world.now);
+        relayed += u32::from(is_to_client(&forward, true));
     }
     let mut answered = 0;
     for port in 1000..11_000 {
@@ -97,7 +116,14 @@ fn relaying_in_every_direction_and_a_flood_of_strangers_allocate_nothing() {
         }
     }
     let made = allocations() - before;
-    assert_eq!((relayed, answered, made), (30_000, 10_000, 0));
+    assert_eq!((relayed, answered, made), (60_000, 10_000, 0));
+}
+
+fn is_to_client(forward: &Forward, framed_as_channel: bool) -> bool {
+    let Forward::ToClient { frame, .. } = forward else {
+        return false;
+    };
+    matches!(frame, Frame::Channel(_)) == framed_as_channel
 }
 
 struct World {
@@ -129,9 +155,19 @@ impl World {
         }
     }
 
-    fn allocate(&mut self, port: u16) {
-        self.signed(port, Method::Allocate, |builder| {
+    fn allocate(&mut self, port: u16) -> SocketAddr {
+        let answer = self.signed(port, Method::Allocate, |builder| {
             builder.requested_transport_udp();
+        });
+        Message::parse(&answer)
+            .unwrap()
+            .xor_relayed_address()
+            .unwrap()
+    }
+
+    fn permit(&mut self, port: u16, peer: SocketAddr) {
+        self.signed(port, Method::CreatePermission, |builder| {
+            builder.xor_peer_address(peer);
         });
     }
 
@@ -142,7 +178,12 @@ impl World {
         });
     }
 
-    fn signed(&mut self, port: u16, method: Method, write: impl FnOnce(&mut Builder<'_>)) {
+    fn signed(
+        &mut self,
+        port: u16,
+        method: Method,
+        write: impl FnOnce(&mut Builder<'_>),
+    ) -> Vec<u8> {
         let challenge = self.ask(port, &build(Class::Request, method, |_| {}));
         let nonce = Message::parse(&challenge)
             .unwrap()
@@ -160,6 +201,7 @@ impl World {
         });
         let answer = self.ask(port, &request);
         assert_eq!(Message::parse(&answer).unwrap().class(), Class::Success);
+        answer
     }
 
     fn ask(&mut self, port: u16, bytes: &[u8]) -> Vec<u8> {

@@ -168,9 +168,10 @@ impl Server {
         let lifetime = lifetime(message).min(left);
         allocation.lifetime = lifetime;
         allocation.expires = tick.after(lifetime);
-        let deadline = (allocation.expires, (slot, allocation.generation));
-        // Only a shortened life needs a new entry; the old one looks at the new time anyway.
-        if left < LIFETIME_DEFAULT {
+        // Only a shortened life needs a new entry; an older one looks at the new time anyway.
+        if allocation.expires < allocation.wakes {
+            allocation.wakes = allocation.expires;
+            let deadline = (allocation.wakes, (slot, allocation.generation));
             self.deadlines.insert(deadline.0, deadline.1);
         }
         self.counters.refreshes += 1;

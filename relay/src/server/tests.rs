@@ -332,6 +332,29 @@ fn a_refresh_moves_the_end_and_zero_is_the_end() {
     assert_eq!(rig.code(1, &alice(), Method::Refresh, zero), Some(437));
 }
 
+// RFC 8656 §8.2: the new lifetime counts, also if it is the shorter one. However often a client
+// changes its mind, what waits for its end stays small.
+#[test]
+fn a_refresh_that_shortens_a_life_is_kept_and_leaves_little_behind() {
+    let mut rig = Rig::allocated();
+    let wish = |secs: u64| move |b: &mut Builder<'_>| _ = b.lifetime(Duration::from_secs(secs));
+    for _ in 0..100 {
+        assert_eq!(rig.code(1, &alice(), Method::Refresh, wish(3600)), None);
+        assert_eq!(rig.code(1, &alice(), Method::Refresh, wish(600)), None);
+        rig.now += Duration::from_secs(300);
+        rig.server.handle_timeout(rig.now);
+    }
+    assert!(rig.server.deadlines.entries() <= 8);
+    assert_eq!(rig.code(1, &alice(), Method::Refresh, wish(3600)), None);
+    assert_eq!(rig.code(1, &alice(), Method::Refresh, wish(600)), None);
+    rig.now += Duration::from_secs(599);
+    rig.server.handle_timeout(rig.now);
+    assert_eq!(rig.server.counters().allocations, 1);
+    rig.now += Duration::from_secs(2);
+    rig.server.handle_timeout(rig.now);
+    assert_eq!(rig.server.counters().allocations, 0);
+}
+
 #[test]
 fn an_allocation_nobody_refreshes_ends_after_its_lifetime() {
     let mut rig = Rig::allocated();

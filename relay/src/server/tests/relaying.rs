@@ -153,6 +153,23 @@ fn a_channel_carries_data_both_ways_with_four_bytes_in_front() {
     assert_eq!(rig.hear_peer(PEER), expected);
 }
 
+// aioice renews its channels every 500 s and no permission at all; coturn, too, lets a channel's peer
+// through as long as the channel is bound.
+#[test]
+fn a_bound_channel_lets_its_peer_through_both_ways_until_it_ends() {
+    let mut rig = Rig::allocated();
+    assert_eq!(rig.bind(0x4000, PEER), None);
+    rig.now += Duration::from_secs(599);
+    let to_client = Frame::Channel([0x40, 0, 0, 5]);
+    assert!(matches!(rig.hear_peer(PEER), Forward::ToClient { frame, .. } if frame == to_client));
+    assert_ne!(rig.send(&[0x40, 0, 0, 0]), Forward::Nothing);
+    assert_eq!(rig.hear_peer("198.20.0.7:1"), Forward::Nothing);
+    rig.code(1, &alice(), Method::Refresh, |_| {});
+    rig.now += Duration::from_secs(2);
+    assert_eq!(rig.hear_peer(PEER), Forward::Nothing);
+    assert_eq!(rig.send(&[0x40, 0, 0, 0]), Forward::Nothing);
+}
+
 // RFC 8656 §12.2: a number has one peer and a peer one number; repeating is renewing.
 #[test]
 fn number_and_peer_belong_together_until_five_minutes_after_their_end() {
