@@ -139,9 +139,10 @@ fn side_by_side(commands: Vec<Command>) -> Result<Vec<Finished>> {
 
 fn decide(expect: Expect, refusal: Option<String>, relayed: Counters) -> Verdict {
     match (expect, refusal) {
+        (Expect::Agreement, None) => Verdict::Passed,
         (Expect::Through, None) if relayed.packets > 0 => Verdict::Passed,
         (Expect::Through, None) => Verdict::Failed("nothing went through the relay".into()),
-        (Expect::Through, Some(reason)) => Verdict::Failed(reason),
+        (Expect::Through | Expect::Agreement, Some(reason)) => Verdict::Failed(reason),
         (Expect::TurnedAway, None) => Verdict::Failed("a wrong password was good enough".into()),
         (Expect::TurnedAway, Some(_)) if relayed.packets > 0 => {
             Verdict::Failed("payload was relayed for a wrong password".into())

@@ -2,13 +2,15 @@
 //!
 //! Two bytes are a step. Beside the server runs a model that knows only who was permitted what, and
 //! every step is held against it: strangers get no amplifier, nothing passes without a permission
-//! that is still alive, and the quotas hold.
+//! that is still alive, ChannelData goes where its number was bound to and comes back under it, and
+//! the quotas and tables hold.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use protocol::Secret;
+use protocol::turn::channel::{self, ChannelNumber};
 use protocol::turn::credential::{self, Credential};
 use protocol::turn::integrity::Key;
 use protocol::turn::message::{Builder, Class, Message, Method, PasswordAlgorithm, TransactionId};
@@ -16,7 +18,7 @@ use relay::auth::Credentials;
 use relay::endpoint::{Client, RelayId, SocketId};
 use relay::ledger::{Ledger, Quotas};
 use relay::policy::PolicyConfig;
-use relay::server::{Command, Forward, Limits, RelayAddress, Seed, Server, Settings};
+use relay::server::{Command, Forward, Frame, Limits, RelayAddress, Seed, Server, Settings};
 
 const REALM: &str = "test";
 const UNIX_NOW: Duration = Duration::from_secs(1_767_225_600);
@@ -26,6 +28,11 @@ const STEPS_MAX: usize = 256;
 const ALLOCATIONS_PER_USER: usize = 2;
 /// RFC 8656 §9: a permission lives so long.
 const PERMISSION: Duration = Duration::from_secs(300);
+/// RFC 8656 §12: a channel lives so long, and renews the permission of its peer.
+const CHANNEL: Duration = Duration::from_secs(600);
+/// Small, so that inputs of a few steps fill them.
+const PERMISSIONS_MAX: usize = 3;
+const CHANNELS_MAX: usize = 3;
 /// A challenge with realm, nonce and algorithms; nothing else may be larger than 1.6 × its request.
 const CHALLENGE_LEN_MAX: usize = 104;
 
@@ -46,6 +53,8 @@ struct Run {
     clients_by_relay: BTreeMap<RelayId, Client>,
     /// Until when this client may exchange packets with this address, at most.
     permitted: BTreeMap<(SocketAddr, IpAddr), Instant>,
+    /// Where ChannelData of this client on this number goes, and until when, at most.
+    bound: BTreeMap<(SocketAddr, u16), (SocketAddr, Instant)>,
 }
 
 impl Run {
@@ -69,12 +78,13 @@ impl Run {
             transactions: 0,
             clients_by_relay: BTreeMap::new(),
             permitted: BTreeMap::new(),
+            bound: BTreeMap::new(),
         }
     }
 
     fn step(&mut self, kind: u8, argument: u8, input: &[u8]) {
         let client = client(argument);
-        match kind % 8 {
+        match kind % 10 {
             0 => self.stranger(client, &input[usize::from(argument) % input.len()..]),
             1 => self.allocate(client),
             2 => self.permit(client, peer(argument)),
@@ -82,6 +92,8 @@ impl Run {
             4 => self.refresh(client, Duration::from_secs(u64::from(argument >> 3) * 60)),
             5 => self.peer_speaks(peer(argument)),
             6 => self.pause(Duration::from_secs(u64::from(argument) * 4)),
+            8 => self.bind(client, number(argument), peer(argument)),
+            9 => self.send_on_channel(client, number(argument)),
             _ => {
                 let bytes = self.message(Class::Request, Method::Allocate, |_| {});
                 self.stranger(client, &bytes);
@@ -108,9 +120,64 @@ impl Run {
             builder.xor_peer_address(peer);
         });
         if granted {
-            let until = self.now + PERMISSION;
-            self.permitted.insert((client.addr, peer.ip()), until);
+            self.note_permission(client, peer);
         }
+    }
+
+    fn note_permission(&mut self, client: Client, peer: SocketAddr) {
+        let until = self.now + PERMISSION;
+        self.permitted.insert((client.addr, peer.ip()), until);
+        let alive = |(addr, _): &(SocketAddr, IpAddr), until: &Instant| {
+            *addr == client.addr && *until > self.now
+        };
+        let held = self
+            .permitted
+            .iter()
+            .filter(|(key, until)| alive(key, until));
+        assert!(
+            held.count() <= PERMISSIONS_MAX,
+            "a table is larger than full"
+        );
+    }
+
+    /// A number and a peer belong together as long as either is bound (RFC 8656 §12.2).
+    fn bind(&mut self, client: Client, number: ChannelNumber, peer: SocketAddr) {
+        let granted = self.request(client, Method::ChannelBind, |builder| {
+            builder.channel_number(number).xor_peer_address(peer);
+        });
+        if !granted {
+            return;
+        }
+        let key = (client.addr, number.get());
+        for (&(addr, other), &(bound_to, until)) in &self.bound {
+            let alive = addr == client.addr && until > self.now;
+            let contradicts = (other == number.get()) != (bound_to == peer);
+            assert!(!(alive && contradicts), "{other:#x} is bound to {bound_to}");
+        }
+        self.bound.insert(key, (peer, self.now + CHANNEL));
+        self.note_permission(client, peer);
+        let alive = self
+            .bound
+            .iter()
+            .filter(|(key, (_, until))| key.0 == client.addr && *until > self.now);
+        assert!(alive.count() <= CHANNELS_MAX, "a table is larger than full");
+    }
+
+    fn send_on_channel(&mut self, client: Client, number: ChannelNumber) {
+        let mut bytes = vec![0; channel::HEADER_LEN];
+        let header = bytes.first_chunk_mut().expect("a header's length");
+        channel::encode_header(number, 7, header);
+        bytes.extend_from_slice(b"payload");
+        let forward = self.server.handle_client(client, &bytes, self.now);
+        let Forward::ToPeer { peer, payload, .. } = forward else {
+            assert_eq!(forward, Forward::Nothing);
+            return;
+        };
+        assert_eq!(&bytes[payload], b"payload");
+        assert!(
+            self.is_bound(client, number.get(), peer),
+            "{number:?} leads to {peer}"
+        );
     }
 
     fn refresh(&mut self, client: Client, lifetime: Duration) {
@@ -118,8 +185,14 @@ impl Run {
             builder.lifetime(lifetime);
         });
         if granted && lifetime.is_zero() {
-            self.permitted.retain(|(addr, _), _| *addr != client.addr);
+            self.forget(client);
         }
+    }
+
+    /// Its allocation has ended.
+    fn forget(&mut self, client: Client) {
+        self.permitted.retain(|(addr, _), _| *addr != client.addr);
+        self.bound.retain(|(addr, _), _| *addr != client.addr);
     }
 
     fn send(&mut self, client: Client, peer: SocketAddr) {
@@ -133,10 +206,32 @@ impl Run {
         let relays: Vec<_> = self.clients_by_relay.keys().copied().collect();
         for relay in relays {
             let forward = self.server.handle_peer(relay, peer, 7, self.now);
-            if let Forward::ToClient { client, .. } = forward {
-                self.assert_permitted(client, peer);
+            let Forward::ToClient { client, frame, .. } = forward else {
+                continue;
+            };
+            match frame {
+                Frame::Channel([high, low, ..]) => {
+                    let number = u16::from_be_bytes([high, low]);
+                    assert!(
+                        self.is_bound(client, number, peer),
+                        "{peer} is on {number:#x}"
+                    );
+                }
+                Frame::Indication(_) => self.assert_permitted(client, peer),
             }
         }
+    }
+
+    /// A bound channel is enough for its peer, both ways.
+    fn is_bound(&self, client: Client, number: u16, peer: SocketAddr) -> bool {
+        let bound = self.bound.get(&(client.addr, number));
+        bound.is_some_and(|(to, until)| *to == peer && self.now <= *until)
+    }
+
+    /// Bytes that a stranger chose may be ChannelData.
+    fn has_channel_to(&self, client: Client, peer: SocketAddr) -> bool {
+        let mut numbers = self.bound.keys().filter(|(addr, _)| *addr == client.addr);
+        numbers.any(|(_, number)| self.is_bound(client, *number, peer))
     }
 
     fn pause(&mut self, time: Duration) {
@@ -171,6 +266,7 @@ impl Run {
         let forward = self.server.handle_client(client, bytes, self.now);
         match forward {
             Forward::Nothing => {}
+            Forward::ToPeer { peer, .. } if self.has_channel_to(client, peer) => {}
             Forward::ToPeer { peer, .. } => self.assert_permitted(client, peer),
             Forward::ToSibling { .. } | Forward::ToClient { .. } => {
                 panic!("no client talks to a relayed address here")
@@ -188,7 +284,9 @@ impl Run {
                     self.server.handle_bound(relay, Ok(()), self.now);
                 }
                 Command::Unbind { relay } => {
-                    self.clients_by_relay.remove(&relay);
+                    if let Some(client) = self.clients_by_relay.remove(&relay) {
+                        self.forget(client);
+                    }
                 }
                 Command::Open { relay } => assert!(self.clients_by_relay.contains_key(&relay)),
                 Command::Ended { .. } => {}
@@ -236,7 +334,11 @@ fn client(argument: u8) -> Client {
 }
 
 fn peer(argument: u8) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, 100 + (argument >> 2) % 2], 7000))
+    SocketAddr::from(([192, 0, 2, 100 + (argument >> 2) % 8], 7000))
+}
+
+fn number(argument: u8) -> ChannelNumber {
+    ChannelNumber::new(0x4000 + u16::from(argument >> 5)).expect("a channel's number")
 }
 
 fn settings(secret: &Secret) -> Settings {
@@ -252,8 +354,8 @@ fn settings(secret: &Secret) -> Settings {
             public: address,
         }],
         limits: Limits {
-            permissions: 64,
-            channels: 64,
+            permissions: PERMISSIONS_MAX as _,
+            channels: CHANNELS_MAX as _,
             bytes_per_second: 0,
             bytes_per_second_total: 0,
             stranger_replies_per_second: 0,

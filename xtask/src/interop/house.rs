@@ -124,6 +124,7 @@ impl House {
             Client::TurnClientProto => {
                 vec![Command::new(tools::rust_program("turn-client-proto"))]
             }
+            Client::Differential => vec![Command::new(tools::rust_program("differential"))],
         };
         let disturbing = match attempt.mode {
             Mode::Hostile => HOSTILE_FLAGS
@@ -143,7 +144,7 @@ impl House {
         let authority = self.folder.join("ca.pem");
         let patience = match attempt.expect {
             Expect::TurnedAway => "4000",
-            Expect::Through | Expect::Nothing => "15000",
+            Expect::Through | Expect::Agreement | Expect::Nothing => "15000",
         };
         command
             .env("INTEROP_HOST", HOST)
@@ -249,7 +250,7 @@ impl Credential {
         let username = format!("{}:interop", now + CREDENTIAL_SECS);
         let secret = match attempt.expect {
             Expect::TurnedAway => "another-secret",
-            Expect::Through | Expect::Nothing => SECRET,
+            Expect::Through | Expect::Agreement | Expect::Nothing => SECRET,
         };
         let script = "printf %s \"$1\" | openssl dgst -sha1 -hmac \"$2\" -binary | openssl base64";
         let mut command = Command::new("sh");

@@ -56,8 +56,12 @@ pub(crate) fn prepare(clients: &[Client], no_build: bool) -> Result<()> {
     let mut relay = cargo(&["build", "--bin", "multiclaw-relay"]);
     relay.args(BUILD_FLAGS);
     build(relay, "the relay")?;
-    if wants(&[Client::TurnCrate, Client::TurnClientProto]) {
-        build(rust_project(), "the clients written in Rust")?;
+    if wants(&[
+        Client::TurnCrate,
+        Client::TurnClientProto,
+        Client::Differential,
+    ]) {
+        build(rust_project(), "what others have written in Rust")?;
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! What the Rust clients have in common: the relay that `cargo xtask interop` tells them, what they
 //! say over it, and how they report.
 
+pub mod differential;
+
 use std::env;
 use std::time::Duration;
 
