@@ -3,12 +3,14 @@
 //! watches both displays with one clock; with `--rounds`, Selkies in turns with ours. Everything
 //! runs in a network of its own, so that the bytes of a turn can be counted.
 
+mod congestion;
 mod meter;
 mod native;
 mod network;
 mod page;
 mod report;
 mod selkies;
+mod soak;
 mod stage;
 mod turn;
 mod verdict;
@@ -38,7 +40,9 @@ const CURVE_CRFS: [u8; 2] = [25, 17];
 #[command(after_help = "Examples:
   cargo xtask bench latency
   cargo xtask bench latency --rounds 2 --json
-  cargo xtask bench latency --rounds 4 --samples 500 --with-default-mode")]
+  cargo xtask bench latency --rounds 4 --samples 500 --with-default-mode
+  cargo xtask bench latency --minutes 30
+  cargo xtask bench latency --congestion")]
 pub(crate) struct Options {
     /// Print the figures as one JSON object in the last line.
     #[arg(long)]
@@ -55,6 +59,12 @@ pub(crate) struct Options {
     /// In each round also measure Selkies as it comes.
     #[arg(long)]
     with_default_mode: bool,
+    /// Instead keep one session for so long, and tell drift and growth.
+    #[arg(long, value_name = "N", conflicts_with_all = ["rounds", "congestion"])]
+    minutes: Option<u32>,
+    /// Instead take nine tenths of the path's rate away under full motion, and watch the queue.
+    #[arg(long, conflicts_with = "rounds")]
+    congestion: bool,
     /// Where the report with its plots goes; default: `bench/desktop/report.html` in the build folder.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -80,17 +90,52 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut crew = Crew::new(folder.join("logs"))?;
     network::enter()?;
     let machine = meter::machine();
-    let turns = measure(options, &folder, peer.as_deref(), &mut crew);
+    let told = match (options.minutes, options.congestion) {
+        (Some(minutes), _) => soak(options, &folder, &mut crew, minutes).map(Told::Alone),
+        (None, true) => congestion(options, &folder, &mut crew).map(Told::Alone),
+        (None, false) => measure(options, &folder, peer.as_deref(), &mut crew)
+            .map(|(turns, alone)| Told::Turns(Box::new(turns), alone)),
+    };
     crew.take_down();
     process::sweep();
-    let (turns, alone) = turns?;
+    match told? {
+        Told::Alone(figures) => println!("{figures}"),
+        Told::Turns(turns, alone) => tell(options, &folder, &machine, &turns, &alone)?,
+    }
+    Ok(())
+}
+
+/// What a run ends with.
+enum Told {
+    Turns(Box<Turns>, Value),
+    /// One object, without a table.
+    Alone(Value),
+}
+
+fn soak(options: &Options, folder: &Path, crew: &mut Crew, minutes: u32) -> Result<Value> {
+    let stream = Stream::start(options, folder, crew)?;
+    soak::measure(&stream.subject(), options, &folder.join("ours"), minutes)
+}
+
+fn congestion(options: &Options, folder: &Path, crew: &mut Crew) -> Result<Value> {
+    let stream = Stream::start(options, folder, crew)?;
+    congestion::measure(folder, &stream)
+}
+
+fn tell(
+    options: &Options,
+    folder: &Path,
+    machine: &str,
+    turns: &Turns,
+    alone: &Value,
+) -> Result<()> {
     let default_page = folder.join("report.html");
     let page = options.report.as_deref().unwrap_or(&default_page);
     let run = report::Run {
-        machine: &machine,
+        machine,
         size: options.size.to_string(),
-        turns: &turns,
-        alone: &alone,
+        turns,
+        alone,
     };
     fs::write(page, page::html(&run))
         .with_context(|| format!("cannot write {}", page.display()))?;
@@ -117,7 +162,7 @@ impl Stream {
         let state = folder.join("state");
         let (path, size) = (state.display().to_string(), options.size.to_string());
         let program = std::env::current_exe()?.display().to_string();
-        let args = [
+        let mut args = vec![
             "up",
             "--json",
             "--no-build",
@@ -126,6 +171,10 @@ impl Stream {
             "--size",
             &size,
         ];
+        if options.congestion {
+            // The viewer comes over the cable.
+            args.extend(["--address", network::ADDRESS]);
+        }
         let up = crew.start(stage::spec(
             "up",
             &program,
@@ -153,6 +202,7 @@ impl Stream {
             host: &self.display,
             url: &self.url,
             agent: self.agent_host,
+            first_frames: "4",
         }
     }
 

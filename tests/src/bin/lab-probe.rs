@@ -58,6 +58,13 @@ enum Command {
         #[arg(long, default_value_t = 300)]
         y: i16,
     },
+    /// Change every pixel of a display at a rate, until stopped.
+    Stir {
+        #[arg(long)]
+        display: String,
+        #[arg(long, default_value_t = 60)]
+        hertz: u32,
+    },
     /// Wait until a display shows a code, and print where: corner and scale.
     Find {
         #[arg(long)]
@@ -119,6 +126,7 @@ fn main() -> Result<()> {
             x,
             y,
         } => return draw(&display, code, x, y),
+        Command::Stir { display, hertz } => return stir(&display, hertz),
         Command::Find { display, code } => find(&display, code)?,
         Command::Latency(run) => latency(&run)?,
         Command::Click(run) => click(&run)?,
@@ -148,6 +156,16 @@ fn draw(display: &str, code: u16, x: i16, y: i16) -> Result<()> {
     loop {
         canvas.wait_for_press()?;
     }
+}
+
+fn stir(display: &str, hertz: u32) -> Result<()> {
+    let canvas = Canvas::full_screen(display)?;
+    let period = Duration::from_secs(1) / hertz;
+    for code in (1..=u16::MAX).cycle() {
+        canvas.show_in_motion(code, code.wrapping_mul(7))?;
+        thread::sleep(period);
+    }
+    Ok(())
 }
 
 fn find(display: &str, code: u16) -> Result<Value> {

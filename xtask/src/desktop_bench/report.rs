@@ -51,6 +51,10 @@ impl Run<'_> {
             let value = self.alone.pointer(pointer).and_then(Value::as_f64);
             let _ = writeln!(text, "{title:<44}{:>10}", figure(value));
         }
+        for turn in &self.turns.ours {
+            let p50 = &turn["first_frame_ms"]["p50"];
+            let _ = writeln!(text, "page opened to first frame, ours, warm: {p50} ms");
+        }
         for turn in &self.turns.peer_default {
             let p50 = &turn["propagation_ms"]["p50"];
             let cpu = &turn["agent_cpu_still_percent"];

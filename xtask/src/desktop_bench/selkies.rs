@@ -118,6 +118,8 @@ fn turn(
         host: &host,
         url: &format!("http://127.0.0.1:{PORT}/"),
         agent: pids.first().context("it runs")?.1,
+        // Opened again, its page stays empty until the desktop changes in a way we do not know.
+        first_frames: "1",
     };
     match mode {
         Mode::Best | Mode::Default => turn::measure(&subject, options, folder),

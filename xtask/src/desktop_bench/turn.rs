@@ -21,10 +21,8 @@ const BROWSER_PAUSE: Duration = Duration::from_secs(4);
 const MANAGER_PAUSE: Duration = Duration::from_secs(1);
 /// What was drawn last is refined, and nothing moves any more.
 const SETTLE_PAUSE: Duration = Duration::from_secs(4);
-/// Pages opened for the time to the first frame; the first of them is the cold one.
-const FIRST_FRAMES: &str = "4";
-/// Between two of them: the peer takes so long to let go of the one before.
-const REOPEN_PAUSE_MS: &str = "4000";
+/// Between closing a page and opening it again.
+const REOPEN_PAUSE_MS: &str = "1000";
 /// Steps of a scene: four seconds.
 const STEPS: &str = "80";
 
@@ -34,31 +32,39 @@ pub(super) struct Subject<'a> {
     pub(super) url: &'a str,
     /// The program whose cost counts.
     pub(super) agent: u32,
+    /// How often the page is opened for the time to the first frame; the first time is the cold one.
+    pub(super) first_frames: &'a str,
 }
 
 /// All figures of one turn.
 pub(super) fn measure(subject: &Subject, options: &Options, folder: &Path) -> Result<Value> {
-    with_browser(subject, options, folder, FIRST_FRAMES, |displays, crew| {
-        let samples = options.samples.to_string();
-        let latency = displays.probe(&["latency", "--samples", &samples])?;
-        let click = displays.probe(&["click", "--samples", &samples])?;
-        let scenes = scenes(displays)?;
-        thread::sleep(SETTLE_PAUSE);
-        let still = meter::cpu_percent(subject.agent)?;
-        crew.start(stage::scroll(&displays.host))?;
-        thread::sleep(SETTLE_PAUSE / 2);
-        let scrolling = meter::cpu_percent(subject.agent)?;
-        Ok(json!({
-            "propagation_ms": latency["propagation_ms"],
-            "lost": latency["lost"],
-            "click_to_pixel_ms": click["click_to_pixel_ms"],
-            "click_lost": click["lost"],
-            "scenes": scenes,
-            "agent_cpu_still_percent": still,
-            "agent_cpu_scrolling_percent": scrolling,
-            "agent_rss_mb": meter::resident_mb(subject.agent)?,
-        }))
-    })
+    with_browser(
+        subject,
+        options,
+        folder,
+        subject.first_frames,
+        |displays, crew| {
+            let samples = options.samples.to_string();
+            let latency = displays.probe(&["latency", "--samples", &samples])?;
+            let click = displays.probe(&["click", "--samples", &samples])?;
+            let scenes = scenes(displays)?;
+            thread::sleep(SETTLE_PAUSE);
+            let still = meter::cpu_percent(subject.agent)?;
+            crew.start(stage::scroll(&displays.host))?;
+            thread::sleep(SETTLE_PAUSE / 2);
+            let scrolling = meter::cpu_percent(subject.agent)?;
+            Ok(json!({
+                "propagation_ms": latency["propagation_ms"],
+                "lost": latency["lost"],
+                "click_to_pixel_ms": click["click_to_pixel_ms"],
+                "click_lost": click["lost"],
+                "scenes": scenes,
+                "agent_cpu_still_percent": still,
+                "agent_cpu_scrolling_percent": scrolling,
+                "agent_rss_mb": meter::resident_mb(subject.agent)?,
+            }))
+        },
+    )
 }
 
 /// Only the bytes and likeness of the scenes.
@@ -81,7 +87,7 @@ fn scenes(displays: &Displays) -> Result<Value> {
 }
 
 /// Opens the page in a Chromium of its own, which ends afterwards.
-fn with_browser(
+pub(super) fn with_browser(
     subject: &Subject,
     options: &Options,
     folder: &Path,

@@ -1,0 +1,228 @@
+//! A path that loses nine tenths of its rate while the whole screen moves: how soon less is sent,
+//! and how much waits on the way meanwhile.
+//!
+//! ```text
+//!  laboratory's namespace                     namespace of the viewer
+//!  cloud, agent host ── token bucket ── cable ── native viewer, headless
+//! ```
+//!
+//! The bucket's own counters are read every few milliseconds: what left it and what waits in it,
+//! together what the agent host offered.
+
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{Stream, stage};
+use crate::repository::program;
+use crate::run;
+use crate::up::part::{Crew, Ready};
+
+/// The viewer's end of the cable and its address; the other end is the laboratory's.
+const NAMESPACE: &str = "mc-lab-viewer";
+const ADDRESS: &str = "10.77.0.2/24";
+/// Kilobits a second before and after the drop.
+const RATE_KBIT: u64 = 20_000;
+const DROPPED_KBIT: u64 = 2_000;
+/// The bucket holds a few packets; the queue behind it two seconds, so that nothing is lost to it.
+const BURST: &str = "6kb";
+const QUEUE_BYTES: &str = "500000";
+/// The estimate has found the rate, and how long the low rate is looked at.
+const BEFORE: Duration = Duration::from_secs(8);
+const AFTER: Duration = Duration::from_secs(8);
+/// Over which the offered rate is counted.
+const RATE_WINDOW: Duration = Duration::from_millis(100);
+/// Less than this share of the rate before is a cut.
+const CUT_SHARE: f64 = 0.5;
+const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+/// Bars of the design.
+const CUT_MS_MAX: f64 = 300.0;
+const QUEUE_MS_MAX: f64 = 150.0;
+
+/// One look at the bucket.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at: Duration,
+    sent: u64,
+    backlog: u64,
+}
+
+/// The session, the drop, and what became of it.
+pub(super) fn measure(folder: &Path, stream: &Stream) -> Result<Value> {
+    let mut crew = Crew::new(folder.join("congestion-logs"))?;
+    let looks = lay_cable()
+        .and_then(|()| start(stream, &mut crew))
+        .and_then(|()| watch_the_drop());
+    crew.take_down();
+    let _ = ip(&["netns", "del", NAMESPACE]);
+    let (dropped_at, looks) = looks?;
+    Ok(summary(dropped_at, &looks))
+}
+
+/// The far end of the laboratory's cable goes to the viewer.
+fn lay_cable() -> Result<()> {
+    let _ = ip(&["netns", "del", NAMESPACE]);
+    ip(&["netns", "add", NAMESPACE])?;
+    ip(&["link", "set", "lab1", "netns", NAMESPACE])?;
+    ip(&["-n", NAMESPACE, "addr", "add", ADDRESS, "dev", "lab1"])?;
+    ip(&["-n", NAMESPACE, "link", "set", "lab1", "up"])?;
+    ip(&["-n", NAMESPACE, "link", "set", "lo", "up"])?;
+    let rate = rate(RATE_KBIT);
+    tc(&[&["qdisc", "add", "dev", "lab0", "root"], &bucket(&rate)[..]].concat()).map(drop)
+}
+
+fn start(stream: &Stream, crew: &mut Crew) -> Result<()> {
+    let probe = program("lab-probe").display().to_string();
+    let stir = ["stir", "--display", &stream.display, "--hertz", "60"];
+    crew.start(stage::spec("stir", &probe, &stir, "", Ready::AtOnce))?;
+    let viewer = program("multiclaw-viewer").display().to_string();
+    let connect = stream.connect_args();
+    let mut args = vec!["netns", "exec", NAMESPACE, viewer.as_str()];
+    args.extend(connect.iter().map(String::as_str));
+    args.extend(["--headless", "--stats", "json", "--duration", "60"]);
+    crew.start(stage::spec("viewer", "ip", &args, "", Ready::AtOnce))?;
+    Ok(())
+}
+
+fn watch_the_drop() -> Result<(Duration, Vec<Look>)> {
+    let begun = Instant::now();
+    let mut looks = Vec::new();
+    while begun.elapsed() < BEFORE {
+        looks.push(look(begun)?);
+    }
+    let rate = rate(DROPPED_KBIT);
+    tc(&[
+        &["qdisc", "change", "dev", "lab0", "root"],
+        &bucket(&rate)[..],
+    ]
+    .concat())?;
+    let dropped_at = begun.elapsed();
+    while begun.elapsed() < dropped_at + AFTER {
+        looks.push(look(begun)?);
+    }
+    Ok((dropped_at, looks))
+}
+
+fn rate(kbit: u64) -> String {
+    format!("{kbit}kbit")
+}
+
+fn bucket(rate: &str) -> [&str; 7] {
+    ["tbf", "rate", rate, "burst", BURST, "limit", QUEUE_BYTES]
+}
+
+fn look(begun: Instant) -> Result<Look> {
+    let text = tc(&["-s", "-j", "qdisc", "show", "dev", "lab0"])?;
+    let at = begun.elapsed();
+    let all: Value = serde_json::from_str(&text).context("tc answers with JSON")?;
+    let bucket = all.as_array().into_iter().flatten();
+    let bucket = bucket.into_iter().find(|one| one["kind"] == "tbf");
+    let bucket = bucket.context("the bucket is there")?;
+    let counter = |name: &str| bucket[name].as_u64().context("tc counts");
+    thread::sleep(Duration::from_millis(5));
+    Ok(Look {
+        at,
+        sent: counter("bytes")?,
+        backlog: counter("backlog")?,
+    })
+}
+
+fn tc(args: &[&str]) -> Result<String> {
+    let mut command = Command::new("tc");
+    command.args(args);
+    let output = command.output().context("tc is part of iproute2")?;
+    anyhow::ensure!(
+        output.status.success(),
+        "tc {}: {}",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn ip(args: &[&str]) -> Result<()> {
+    let mut command = Command::new("ip");
+    command.args(args);
+    run::quiet(command, COMMAND_LIMIT).map(drop)
+}
+
+fn summary(dropped_at: Duration, looks: &[Look]) -> Value {
+    let offered = |look: &Look| look.sent + look.backlog;
+    let rate_at = |index: usize| {
+        let now = looks.get(index)?;
+        let from = looks[..index]
+            .iter()
+            .rfind(|look| look.at + RATE_WINDOW <= now.at)?;
+        let bytes = offered(now).saturating_sub(offered(from)) as f64;
+        Some(bytes * 8.0 / 1000.0 / (now.at - from.at).as_secs_f64())
+    };
+    let split = looks.partition_point(|look| look.at <= dropped_at);
+    let before: Vec<f64> = (split / 2..split).filter_map(rate_at).collect();
+    let before = before.iter().sum::<f64>() / before.len().max(1) as f64;
+    let cut = (split..looks.len()).find(|&index| {
+        looks[index].at >= dropped_at + RATE_WINDOW
+            && rate_at(index).is_some_and(|rate| rate <= before * CUT_SHARE)
+    });
+    let queue_ms = |looks: &[Look], kbit: u64| {
+        let most = looks.iter().map(|look| look.backlog).max();
+        most.unwrap_or(0) as f64 * 8.0 / kbit as f64
+    };
+    let round = |figure: f64| (figure * 10.0).round() / 10.0;
+    let settled = looks.partition_point(|look| look.at <= dropped_at + AFTER / 2);
+    let cut_ms = cut.map(|index| round((looks[index].at - dropped_at).as_secs_f64() * 1000.0));
+    let peak = round(queue_ms(&looks[split..], DROPPED_KBIT));
+    json!({
+        "bench": "congestion",
+        "kbit": [RATE_KBIT, DROPPED_KBIT],
+        "offered_kbit_before": round(before),
+        "first_cut_ms": cut_ms,
+        "queue_peak_ms_before": round(queue_ms(&looks[split / 2..split], RATE_KBIT)),
+        "queue_peak_ms": peak,
+        "queue_peak_ms_settled": round(queue_ms(&looks[settled..], DROPPED_KBIT)),
+        "looks": looks.len(),
+        "met": cut_ms.is_some_and(|cut| cut <= CUT_MS_MAX) && peak <= QUEUE_MS_MAX,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A look each 10 ms at a bucket into which `offered` kilobits a second are poured.
+    fn looks(kbit: impl Fn(u64) -> (u64, u64)) -> Vec<Look> {
+        let (mut sent, mut all) = (0, 0);
+        (0..200)
+            .map(|step| {
+                let (offered, carried) = kbit(step);
+                all += offered * 10 / 8;
+                sent = (sent + carried * 10 / 8).min(all);
+                Look {
+                    at: Duration::from_millis(step * 10),
+                    sent,
+                    backlog: all - sent,
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_cut_and_the_queue_are_read_from_the_buckets_counters() {
+        // 10 Mbit/s; at 1 s the path carries 1 Mbit/s; at 1.1 s the sender obeys.
+        let looks = looks(|step| match step {
+            0..=100 => (10_000, 10_000),
+            101..=110 => (10_000, 1_000),
+            _ => (500, 1_000),
+        });
+        let found = summary(Duration::from_millis(1_000), &looks);
+        assert_eq!(found["offered_kbit_before"], json!(10_000.0));
+        let cut = found["first_cut_ms"].as_f64().unwrap();
+        assert!((100.0..=180.0).contains(&cut), "{found}");
+        // 100 ms at 9 Mbit/s too much is 112,500 bytes, at 2 Mbit/s 450 ms.
+        assert_eq!(found["queue_peak_ms"], json!(450.0));
+        assert_eq!(found["met"], json!(false));
+    }
+}
