@@ -33,9 +33,44 @@ pub struct Config {
     pub identity: IdentityConfig,
     #[serde(default)]
     pub quota: QuotaConfig,
+    #[serde(default)]
+    pub retention: RetentionConfig,
+    #[serde(default)]
+    pub status: StatusConfig,
+    /// Without it there is no `/metrics`.
+    #[serde(default)]
+    pub metrics: Option<MetricsConfig>,
     /// Desktops on this machine; without it there are only those that somebody else runs.
     #[serde(default)]
     pub embedded: Option<EmbeddedConfig>,
+}
+
+/// How long is kept what nobody needs to run.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionConfig {
+    pub audit_days: u32,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self { audit_days: 400 }
+    }
+}
+
+/// The page that says how the service is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StatusConfig {
+    /// Where it is written for another server to send; default `status` in the state folder.
+    pub folder: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Where `/metrics` is served to Prometheus.
+    pub listen: SocketAddr,
 }
 
 /// How much one workspace may have.
@@ -180,6 +215,12 @@ impl Config {
     pub fn mail_folder(&self) -> PathBuf {
         let folder = self.identity.mail_folder.clone();
         folder.unwrap_or_else(|| self.state.join("mail"))
+    }
+
+    /// Where the status page is written.
+    pub fn status_folder(&self) -> PathBuf {
+        let folder = self.status.folder.clone();
+        folder.unwrap_or_else(|| self.state.join("status"))
     }
 
     pub fn terms(&self) -> Terms {

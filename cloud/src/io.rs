@@ -10,10 +10,12 @@ mod driver;
 mod embedded;
 mod identity;
 mod keeper;
+mod metrics;
 mod pages;
 mod problems;
 mod run;
 mod state;
+mod status;
 pub mod store;
 
 use anyhow::Context;

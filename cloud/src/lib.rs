@@ -7,8 +7,10 @@
 pub mod access;
 pub mod assets;
 pub mod config;
+pub mod health;
 pub mod identity;
 pub mod lifecycle;
+pub mod metrics;
 
 #[cfg(feature = "io")]
 #[expect(

@@ -66,6 +66,8 @@ pub enum Outcome {
 }
 
 impl State {
+    pub const ALL: [Self; 4] = [Self::Stopped, Self::Starting, Self::Online, Self::Error];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stopped => "Stopped",

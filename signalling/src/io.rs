@@ -28,7 +28,7 @@ mod socket;
 mod viewer;
 
 pub use origin::Origins;
-pub use service::{Service, StoreRequest, unix_now};
+pub use service::{Figures, Service, StoreRequest, unix_now};
 pub use socket::SocketCounters;
 
 use crate::refusal;

@@ -23,9 +23,11 @@ use super::desktops;
 use super::identity::Identity;
 use super::keeper::Keeper;
 use super::problems;
+use super::status::Status;
 use super::store::Store;
 use crate::access::AccessKey;
 use crate::config::QuotaConfig;
+use crate::metrics::Metrics;
 
 /// No request here has a body worth the name, in bytes.
 const BODY_LEN_MAX: usize = 64 * 1024;
@@ -37,6 +39,8 @@ pub(super) struct Api {
     pub(super) signalling: Service,
     pub(super) identity: Identity,
     pub(super) keeper: Keeper,
+    pub(super) status: Status,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) quota: QuotaConfig,
     /// The first is where desktops are created unless somebody says otherwise.
     pub(super) regions: Arc<[String]>,

@@ -126,6 +126,11 @@ impl Keeper {
         }
     }
 
+    /// Of every desktop that the driver looks after.
+    pub(super) fn states(&self) -> Vec<State> {
+        self.seen().values().map(|seen| seen.state).collect()
+    }
+
     fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceId, Seen>> {
         // A panic elsewhere leaves the table whole: it is changed in one step.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)

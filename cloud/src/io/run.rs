@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -23,15 +24,19 @@ use super::identity::Identity;
 use super::keeper::Keeper;
 use super::pages::Transport;
 use super::state::StateFolder;
+use super::status::{Status, Watched};
 use super::store::{self, Store};
-use super::{api, pages, problems};
-use crate::config::Config;
+use super::{api, metrics, pages, problems};
+use crate::config::{Config, RetentionConfig};
 use crate::identity::Hosts;
+use crate::metrics::Metrics;
 
 /// Requests under way get so long to finish when the service stops.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 /// How soon a change made by a subcommand is noticed.
 const RECONCILE_EVERY: Duration = Duration::from_secs(2);
+/// Expired rows cost room only.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// Requests to the database that may wait.
 const STORE_QUEUE_MAX: usize = 1024;
 
@@ -64,12 +69,22 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
     let hosts = Hosts::new(&url, config.identity.host_suffix.as_deref());
+    let metrics = Arc::new(Metrics::default());
+    let keeper = start_keeper(config, &store, &signalling, address)?;
+    let watched = Watched {
+        store: store.clone(),
+        signalling: signalling.clone(),
+        keeper: keeper.clone(),
+        regions: config.regions.clone(),
+    };
     let api = api::Api {
         store: store.clone(),
         granter,
         signalling: signalling.clone(),
         identity: Identity::new(store.clone(), hosts, &config.mail_folder())?,
-        keeper: start_keeper(config, &store, &signalling, address)?,
+        keeper,
+        status: Status::start(config.status_folder(), watched)?,
+        metrics,
         quota: config.quota,
         regions: config
             .regions
@@ -78,6 +93,8 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
             .collect(),
         event_sockets: Arc::new(Semaphore::new(EVENT_SOCKETS_MAX)),
     };
+    serve_metrics(config, &api).await?;
+    tokio::spawn(prune(store.clone(), config.retention, api.metrics.clone()));
     let router = router(api, &url);
     let reconciling = tokio::spawn(reconcile(store, signalling.clone()));
     let (stop, stopped) = oneshot::channel::<()>();
@@ -116,8 +133,11 @@ pub(super) fn router(api: api::Api, url: &str) -> Router {
     };
     let signalling = signalling::io::routes(api.signalling.clone(), Origins::new([url]));
     let identity = api.identity.clone().routes();
+    let status = api.status.clone().routes();
+    let counting = middleware::from_fn_with_state(api.metrics.clone(), metrics::count);
     api::routes(api)
         .merge(identity)
+        .merge(status)
         .merge(signalling)
         .merge(pages::routes())
         .fallback(async || problem_response(&problems::not_found()))
@@ -125,6 +145,7 @@ pub(super) fn router(api: api::Api, url: &str) -> Router {
             transport,
             pages::add_headers,
         ))
+        .layer(counting)
 }
 
 /// Signalling as it was when the service last ran.
@@ -133,6 +154,37 @@ pub(super) async fn start_signalling(granter: Arc<Granter>, store: &Store) -> Re
     let (requests, queue) = mpsc::channel(STORE_QUEUE_MAX);
     tokio::spawn(store::answer(store.clone(), queue));
     Ok(Service::start(granter, sessions, tickets, requests))
+}
+
+async fn serve_metrics(config: &Config, api: &api::Api) -> Result<()> {
+    let Some(wanted) = config.metrics else {
+        return Ok(());
+    };
+    let listener = TcpListener::bind(wanted.listen).await.with_context(|| {
+        format!(
+            "cannot listen on {}; set `metrics.listen` to another",
+            wanted.listen
+        )
+    })?;
+    let sources = metrics::Sources {
+        metrics: api.metrics.clone(),
+        signalling: api.signalling.clone(),
+        keeper: api.keeper.clone(),
+    };
+    metrics::serve(listener, sources)
+}
+
+/// Deletes what has expired, now and then.
+async fn prune(store: Store, retention: RetentionConfig, metrics: Arc<Metrics>) {
+    let audit = Duration::from_secs(u64::from(retention.audit_days) * 24 * 3600);
+    let mut ticks = tokio::time::interval(PRUNE_EVERY);
+    loop {
+        ticks.tick().await;
+        match store.prune(audit, unix_now()).await {
+            Ok(rows) => drop(metrics.rows_pruned.fetch_add(rows, Ordering::Relaxed)),
+            Err(error) => tracing::error!("the database failed: {error:#}"),
+        }
+    }
 }
 
 /// Looks after the desktops of this machine, if there are to be any.

@@ -38,6 +38,7 @@ const REVOKED_WITHIN: Duration = Duration::from_secs(3600);
 
 pub(crate) mod desktops;
 pub(crate) mod identity;
+mod prune;
 
 /// The database; cheap to clone.
 #[derive(Clone, Debug)]

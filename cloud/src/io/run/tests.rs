@@ -175,6 +175,8 @@ impl Server {
             granter,
             keeper: Keeper::start(store.clone(), signalling.clone(), Pretend::default()),
             signalling,
+            status: Status::default(),
+            metrics: Arc::default(),
             quota: QuotaConfig::default(),
             regions: Arc::from(["eu".to_owned()]),
             event_sockets: Arc::new(Semaphore::new(8)),
