@@ -3,6 +3,7 @@
 
 pub mod args;
 mod connect;
+mod load;
 mod media;
 mod openh264;
 mod port;

@@ -20,6 +20,8 @@ pub mod frame;
 pub mod image;
 pub mod stats;
 
+pub mod load;
+
 pub mod geometry;
 pub mod keys;
 pub mod scale;

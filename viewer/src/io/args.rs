@@ -2,7 +2,7 @@
 //! otherwise.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use protocol::id::InstanceId;
 use protocol::signal::PathMode;
 
 use super::connect::{self, Options};
+use super::load;
 use super::port;
 use super::window::{self, Fit};
 
@@ -28,6 +29,9 @@ struct Args {
 const EXAMPLES: &str = "Examples:
   multiclaw-viewer connect --cloud https://cloud.example --instance desk --token-file key.txt
   multiclaw-viewer connect … --mode relay --headless --stats json --duration 10 --snapshot last.png
+  multiclaw-viewer load --cloud … --instance desk --token-file key.txt --sessions 50 --rate 5 \\
+    --strip-display :90 --pid agent-host=1234 --metrics relay=http://127.0.0.1:9641/metrics \\
+    --html report.html --slo bounds.toml
 
 In the window, Control+Alt+Shift and
   F  full screen, and back
@@ -39,6 +43,10 @@ In the window, Control+Alt+Shift and
 enum What {
     /// Open a session on an instance.
     Connect(Connect),
+    /// Load-test the service: many sessions, and how late everything is.
+    Load(load::flags::Load),
+    /// Draw the strip that a load test reads on a desktop, until stopped.
+    Strip(load::flags::Strip),
     /// Print completions for a shell.
     Completions { shell: clap_complete::Shell },
 }
@@ -81,7 +89,7 @@ struct Connect {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Mode {
+pub(super) enum Mode {
     Auto,
     Direct,
     Relay,
@@ -99,8 +107,18 @@ enum FitChoice {
     Match,
 }
 
+impl Mode {
+    pub(super) fn path_mode(self) -> PathMode {
+        match self {
+            Self::Auto => PathMode::Auto,
+            Self::Direct => PathMode::Direct,
+            Self::Relay => PathMode::Relay,
+        }
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
+pub(super) enum LogFormat {
     Text,
     Json,
 }
@@ -121,6 +139,23 @@ pub fn main() -> ExitCode {
                 &mut std::io::stdout(),
             );
             ExitCode::SUCCESS
+        }
+        What::Load(flags) => {
+            log_to_stderr(flags.log_format);
+            match load::flags::plan(flags) {
+                Err(error) => told(&error, 2),
+                Ok(plan) => match runtime().and_then(|runtime| load::run(&runtime, plan)) {
+                    Err(error) => told(&error, 1),
+                    Ok(code) => code,
+                },
+            }
+        }
+        What::Strip(flags) => {
+            log_to_stderr(LogFormat::Text);
+            match load::flags::draw(&flags) {
+                Err(error) => told(&error, 1),
+                Ok(()) => ExitCode::SUCCESS,
+            }
         }
         What::Connect(flags) => {
             log_to_stderr(flags.log_format);
@@ -146,28 +181,34 @@ fn told(error: &anyhow::Error, code: u8) -> ExitCode {
 }
 
 fn options(flags: Connect) -> anyhow::Result<Options> {
-    let plain = flags.cloud.starts_with("http://") || flags.cloud.starts_with("https://");
-    anyhow::ensure!(plain, "--cloud must start with http:// or https://");
-    let file = &flags.token_file;
-    let key = std::fs::read_to_string(file)
-        .with_context(|| format!("cannot read the access key in {}", file.display()))?;
+    check_cloud(&flags.cloud)?;
+    let key = read_key(&flags.token_file)?;
     let trust = flags.ca_file.as_deref().map(Trust::with_file).transpose()?;
     let duration = flags.duration.map(Duration::try_from_secs_f64).transpose();
     Ok(Options {
         cloud: flags.cloud,
         instance: flags.instance,
-        key: Secret::new(key.trim()),
-        mode: match flags.mode {
-            Mode::Auto => PathMode::Auto,
-            Mode::Direct => PathMode::Direct,
-            Mode::Relay => PathMode::Relay,
-        },
+        key,
+        mode: flags.mode.path_mode(),
         json: flags.stats == Some(Stats::Json),
         prints: flags.headless || flags.stats.is_some(),
         duration: duration.context("--duration is not a time")?,
         snapshot: flags.snapshot,
         trust: trust.unwrap_or_default(),
+        visitor: None,
     })
+}
+
+pub(super) fn check_cloud(cloud: &str) -> anyhow::Result<()> {
+    let plain = cloud.starts_with("http://") || cloud.starts_with("https://");
+    anyhow::ensure!(plain, "--cloud must start with http:// or https://");
+    Ok(())
+}
+
+pub(super) fn read_key(file: &Path) -> anyhow::Result<Secret> {
+    let key = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the access key in {}", file.display()))?;
+    Ok(Secret::new(key.trim()))
 }
 
 /// `fit` if there is to be a window.

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use peer::Event;
+use peer::{Event, IceState};
 use protocol::Secret;
 use protocol::control::{FromHost, FromViewer};
 use protocol::id::InstanceId;
 use protocol::problem::{Code, Problem};
-use protocol::signal::PathMode;
+use protocol::signal::{PathMode, ToViewer};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::media::{self, Books, FromPeer, SharedBooks, lock, unix_us};
+use super::load::visitor::Visitor;
+use super::media::{self, Books, FromPeer, Into, SharedBooks, lock, unix_us};
 use super::port::{Shown, Status, ToWindow, WindowPort, Wish};
 use super::printing::{Host, Line};
 use super::service::Service;
 use super::socket::{self, FromSocket, News, Outgoing};
+use crate::load::ledger::Metric;
 use crate::mode::Attempt;
 use crate::news::PeerNews;
 use crate::session::{Command, PeerCommand, PeerEvent, Session, State};
@@ -39,6 +41,22 @@ pub(super) struct Options {
     pub(super) trust: peer::io::Trust,
     /// Print a line a second.
     pub(super) prints: bool,
+    /// Who measures this session for a load test.
+    pub(super) visitor: Option<Arc<Visitor>>,
+}
+
+/// Runs one session for a load test to the end of its time. It starts at once: what the generator
+/// is late is measured by its visitor.
+///
+/// # Errors
+///
+/// The problem that ended it before its time.
+pub(super) async fn visit(options: &Options, service: Service) -> Result<(), Problem> {
+    let mut desk = Desk::new(options, service, None);
+    desk.session.handle_start(Instant::now());
+    let ended = desk.turn_until_the_end().await;
+    desk.leave().await;
+    ended
 }
 
 /// Runs one session to its end; with a window, another after it as often as the person wants.
@@ -56,11 +74,7 @@ pub(super) async fn run(options: Options, mut window: Option<WindowPort>) -> any
         let mut desk = Desk::new(&options, service.clone(), window);
         desk.session.handle_start(Instant::now());
         let ended = desk.turn_until_the_end().await;
-        desk.session.handle_leave();
-        desk.carry_out();
-        // The farewell leaves the queue of the socket's task.
-        tokio::task::yield_now().await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        desk.leave().await;
         desk.write_snapshot()?;
         window = desk.window.take();
         let Err(problem) = ended else {
@@ -98,6 +112,8 @@ struct Desk<'a> {
     bitrate: (u64, u64),
     round_trip: Option<Duration>,
     started_at: Instant,
+    /// What the service said last against opening the session.
+    held_up: Option<Problem>,
     to_socket_news: Sender<FromSocket>,
     socket_news: Receiver<FromSocket>,
     to_peer_news: Sender<FromPeer>,
@@ -128,6 +144,7 @@ impl<'a> Desk<'a> {
             bitrate: (0, 0),
             round_trip: None,
             started_at: Instant::now(),
+            held_up: None,
             to_socket_news,
             socket_news,
             to_peer_news,
@@ -154,6 +171,10 @@ impl<'a> Desk<'a> {
                 Some(news) = self.socket_news.recv() => self.handle_socket(news),
                 Some(news) = self.peer_news.recv() => self.handle_peer(news),
                 Some(ticket) = self.tickets.recv() => {
+                    match &ticket {
+                        Ok(_) => self.passed(Metric::Ticket),
+                        Err(problem) => self.held_up = Some(problem.clone()),
+                    }
                     self.session.handle_ticket(ticket, Instant::now());
                 }
                 _ = tick.tick() => self.handle_tick(),
@@ -172,15 +193,31 @@ impl<'a> Desk<'a> {
         }
     }
 
+    async fn leave(&mut self) {
+        self.session.handle_leave();
+        self.carry_out();
+        // The farewell leaves the queue of the socket's task.
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    fn passed(&self, step: Metric) {
+        if let Some(visitor) = &self.options.visitor {
+            visitor.handle_passed(step, Instant::now());
+        }
+    }
+
     /// The time is over: fine if there was a picture.
     fn verdict(&self) -> Result<(), Problem> {
         match lock(&self.books).first_decoded_at {
             Some(_) => Ok(()),
-            None => Err(Problem::new(
-                Code::NoPath,
-                "No picture came in the time given.",
-                "Give it more time, or look at the log with RUST_LOG=viewer=debug.",
-            )),
+            None => Err(self.held_up.clone().unwrap_or_else(|| {
+                Problem::new(
+                    Code::NoPath,
+                    "No picture came in the time given.",
+                    "Give it more time, or look at the log with RUST_LOG=viewer=debug.",
+                )
+            })),
         }
     }
 
@@ -285,9 +322,16 @@ impl<'a> Desk<'a> {
             name: "viewer-peer".into(),
         })?;
         let sdp = handle.create_offer()?;
-        let (books, news) = (self.books.clone(), self.to_peer_news.clone());
-        let into = (books, self.shown.clone());
+        let into = Into {
+            books: self.books.clone(),
+            shown: self.shown.clone(),
+            visitor: self.options.visitor.clone(),
+        };
+        let news = self.to_peer_news.clone();
         media::start((handle.clone(), events), into, self.peers, news)?;
+        if let Some(visitor) = &self.options.visitor {
+            visitor.handle_peer(handle.clone());
+        }
         if let Some(window) = &self.window {
             window.set_peer(Some(handle.clone()));
         }
@@ -303,8 +347,21 @@ impl<'a> Desk<'a> {
         }
         let now = Instant::now();
         match news {
-            News::Opened => self.session.handle_socket_opened(now),
-            News::Said(message) => self.session.handle_signal(*message, now),
+            News::Opened => {
+                self.passed(Metric::Socket);
+                self.session.handle_socket_opened(now);
+            }
+            News::Said(message) => {
+                match &*message {
+                    ToViewer::Granted { .. } => {
+                        self.passed(Metric::Granted);
+                        self.held_up = None;
+                    }
+                    ToViewer::Failed { problem } => self.held_up = Some(problem.clone()),
+                    _ => {}
+                }
+                self.session.handle_signal(*message, now);
+            }
             News::Lost(problem) => self.session.handle_socket_lost(problem, now),
         }
     }
@@ -314,12 +371,22 @@ impl<'a> Desk<'a> {
             return;
         }
         match &event {
-            Event::Connected(_) | Event::PathChanged(_) => self.ping(),
+            Event::Candidate(last) if last.candidate.is_empty() => self.passed(Metric::Gathered),
+            Event::IceState(IceState::Connected) => self.passed(Metric::Ice),
+            Event::Connected(_) => {
+                self.passed(Metric::Dtls);
+                self.ping();
+            }
+            Event::PathChanged(_) => self.ping(),
             Event::ChannelOpen(peer::Channel::Control) => self.ping(),
             Event::Message { bytes, .. } => self.handle_host(bytes),
             Event::Stats(stats) => {
                 self.bitrate = (stats.ingress_bps, stats.bytes_received);
                 self.round_trip = stats.round_trip;
+                if let Some(visitor) = &self.options.visitor {
+                    let pinged = lock(&self.books).clock.round_trip();
+                    visitor.handle_stats(stats, self.news.path(), pinged);
+                }
             }
             Event::RelayFailed {
                 region, problem, ..
@@ -440,7 +507,7 @@ async fn sleep_until(at: Option<Instant>) {
 }
 
 /// Ctrl-C or SIGTERM.
-async fn stop_signal() {
+pub(super) async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;

@@ -11,6 +11,7 @@ use peer::{Channel, Event, VideoFrame};
 use protocol::control::{FromHost, HostStats};
 use tokio::sync::mpsc::Sender;
 
+use super::load::visitor::Visitor;
 use super::openh264::OpenH264;
 use super::port::Shown;
 use crate::clock::HostClock;
@@ -45,13 +46,20 @@ pub(super) struct FromPeer {
     pub(super) event: Event,
 }
 
+/// Where what is seen and measured goes.
+pub(super) struct Into {
+    pub(super) books: SharedBooks,
+    /// Where pictures go, if anybody looks.
+    pub(super) shown: Option<Arc<Shown>>,
+    pub(super) visitor: Option<Arc<Visitor>>,
+}
+
 struct Media {
     handle: peer::io::Handle,
     queue: DecodeQueue,
-    decoder: OpenH264,
-    books: SharedBooks,
-    /// Where pictures go, if anybody looks.
-    shown: Option<Arc<Shown>>,
+    /// `None`: frames are counted and not looked at.
+    decoder: Option<OpenH264>,
+    into: Into,
 }
 
 /// Starts the thread of one peer; it ends with the peer's events.
@@ -61,16 +69,19 @@ struct Media {
 /// No decoder, or no thread.
 pub(super) fn start(
     (handle, mut events): (peer::io::Handle, peer::io::Events),
-    (books, shown): (SharedBooks, Option<Arc<Shown>>),
+    into: Into,
     peer: u64,
     to_loop: Sender<FromPeer>,
 ) -> anyhow::Result<()> {
+    let looks = into
+        .visitor
+        .as_ref()
+        .is_none_or(|visitor| visitor.decodes());
     let mut media = Media {
         handle,
         queue: DecodeQueue::default(),
-        decoder: OpenH264::new()?,
-        books,
-        shown,
+        decoder: looks.then(OpenH264::new).transpose()?,
+        into,
     };
     let run = move || {
         while let Some(event) = events.blocking_recv() {
@@ -101,6 +112,9 @@ impl Media {
     fn handle_event(&mut self, event: Event) -> Option<Event> {
         match event {
             Event::Video(frame) => {
+                if let Some(visitor) = &self.into.visitor {
+                    visitor.handle_frame(&frame, self.age(&frame));
+                }
                 if self.queue.handle_frame(frame) == Admission::AskForKeyFrame {
                     self.handle.request_key_frame();
                 }
@@ -113,13 +127,13 @@ impl Media {
                 let taken = match FromHost::decode(&bytes) {
                     Ok(FromHost::Pong { sent_us, host_us }) => {
                         let now_us = unix_us();
-                        lock(&self.books)
+                        lock(&self.into.books)
                             .clock
                             .handle_pong(sent_us, host_us, now_us);
                         true
                     }
                     Ok(FromHost::HostStats(stats)) => {
-                        lock(&self.books).host = stats;
+                        lock(&self.into.books).host = stats;
                         true
                     }
                     _ => false,
@@ -133,11 +147,23 @@ impl Media {
         }
     }
 
+    /// Time since the frame was captured, if the clocks can be compared.
+    fn age(&self, frame: &VideoFrame) -> Option<Duration> {
+        let captured_us = u64::try_from(frame.captured_unix?.as_micros()).ok()?;
+        lock(&self.into.books).clock.since(captured_us, unix_us())
+    }
+
     fn decode(&mut self, frame: &VideoFrame) {
         let started = Instant::now();
-        let books = &self.books;
-        let shown = self.shown.as_ref().filter(|_| self.queue.is_empty());
-        let result = self.decoder.decode(&frame.data, &mut |picture| {
+        let Some(decoder) = &mut self.decoder else {
+            let mut books = lock(&self.into.books);
+            books.first_decoded_at.get_or_insert(started);
+            return;
+        };
+        let books = &self.into.books;
+        let shown = self.into.shown.as_ref().filter(|_| self.queue.is_empty());
+        let visitor = &self.into.visitor;
+        let result = decoder.decode(&frame.data, &mut |picture| {
             let decode = started.elapsed();
             let mut books = lock(books);
             books.first_decoded_at.get_or_insert_with(Instant::now);
@@ -153,14 +179,17 @@ impl Media {
                 decode,
                 capture_to_decoded: elapsed,
             });
+            if let Some(visitor) = visitor {
+                visitor.handle_picture(picture, &books.clock);
+            }
             drop(books);
             if let Some(shown) = shown {
                 shown.show(picture);
             }
         });
         if let Err(error) = result {
-            tracing::debug!(%error, decoder = self.decoder.name(), "frame refused");
-            lock(&self.books).meter.handle_broken();
+            tracing::debug!(%error, decoder = decoder.name(), "frame refused");
+            lock(&self.into.books).meter.handle_broken();
             if self.queue.handle_refused() == Admission::AskForKeyFrame {
                 self.handle.request_key_frame();
             }

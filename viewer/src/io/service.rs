@@ -2,6 +2,8 @@
 //!
 //! The access key travels in an `Authorization` header and nowhere else.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -33,6 +35,8 @@ pub(super) struct Service {
     instance: InstanceId,
     key: Secret,
     proxies: ProxyEnv,
+    /// Bytes of signalling, both ways.
+    signalled: Arc<AtomicU64>,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +51,8 @@ impl Service {
     pub(super) fn new(cloud: &str, instance: InstanceId, key: Secret) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .timeout(REQUEST_MAX)
+            // A session asks once.
+            .pool_max_idle_per_host(0)
             .build()
             .context("the HTTP client cannot be made")?;
         Ok(Self {
@@ -55,7 +61,27 @@ impl Service {
             instance,
             key,
             proxies: ProxyEnv::read(|name| std::env::var(name).ok()),
+            signalled: Arc::default(),
         })
+    }
+
+    /// The same service for another session, which counts for itself.
+    pub(super) fn for_session(&self, instance: InstanceId, key: Secret) -> Self {
+        Self {
+            instance,
+            key,
+            signalled: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn count_signalled(&self, len: usize) {
+        self.signalled.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes of signalling messages, both ways.
+    pub(super) fn signalled(&self) -> u64 {
+        self.signalled.load(Ordering::Relaxed)
     }
 
     /// Exchanges the access key for a connect ticket.

@@ -73,18 +73,22 @@ async fn run(
                     return service::closed();
                 };
                 let Ok(text) = serde_json::to_string(&message) else { continue };
+                service.count_signalled(text.len());
                 if wire.send(Message::text(text)).await.is_err() {
                     return service::closed();
                 }
             }
             message = wire.next() => match message {
-                Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
-                    Ok(said) => {
-                        let news_of_word = News::Said(Box::new(said));
-                        let _ = news.send(FromSocket { socket, news: news_of_word }).await;
+                Some(Ok(Message::Text(text))) => {
+                    service.count_signalled(text.len());
+                    match serde_json::from_str(&text) {
+                        Ok(said) => {
+                            let news_of_word = News::Said(Box::new(said));
+                            let _ = news.send(FromSocket { socket, news: news_of_word }).await;
+                        }
+                        Err(error) => tracing::debug!(%error, "a message that makes no sense"),
                     }
-                    Err(error) => tracing::debug!(%error, "a message that makes no sense"),
-                },
+                }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return service::closed(),
                 Some(Ok(_)) => {}
             }
