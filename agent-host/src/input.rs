@@ -200,7 +200,14 @@ impl Hands {
     fn advance(&mut self, now: Instant) {
         while let Some(next) = self.waiting.pop_front() {
             match next {
-                Waiting::Event(event) => self.apply(event, now),
+                Waiting::Event(InputEvent::Key { down, keysym, code }) if down => {
+                    if self.key_down(keysym, code, now).is_err() {
+                        let event = InputEvent::Key { down, keysym, code };
+                        self.waiting.push_front(Waiting::Event(event));
+                        return;
+                    }
+                }
+                Waiting::Event(event) => self.apply(event),
                 Waiting::Character(keysym) => {
                     if self.type_character(keysym, now).is_err() {
                         self.waiting.push_front(Waiting::Character(keysym));
@@ -211,9 +218,8 @@ impl Hands {
         }
     }
 
-    fn apply(&mut self, event: InputEvent, now: Instant) {
+    fn apply(&mut self, event: InputEvent) {
         match event {
-            InputEvent::Key { down, keysym, code } if down => self.key_down(keysym, code, now),
             InputEvent::Key { keysym, code, .. } => self.key_up(keysym, code),
             InputEvent::Button { down, button, at } => self.button(button, down, at),
             InputEvent::Wheel { dx, dy, at } => self.wheel(dx, dy, at),
@@ -224,16 +230,17 @@ impl Hands {
         }
     }
 
-    fn key_down(&mut self, keysym: Keysym, code: u16, now: Instant) {
+    fn key_down(&mut self, keysym: Keysym, code: u16, now: Instant) -> Result<(), NotYet> {
         if let Some(i) = self.held.iter().position(|h| h.is(keysym, code)) {
-            return self.repeat(i, now);
+            self.repeat(i, now);
+            return Ok(());
         }
         if is_lock(keysym) || self.held.len() >= HELD_MAX {
             // Locks are the business of the viewer.
-            return;
+            return Ok(());
         }
-        let Some(press) = self.press(keysym, hint(code), now) else {
-            return;
+        let Some(press) = self.press(keysym, hint(code), now)? else {
+            return Ok(());
         };
         let keycode = match press {
             Press::Hold(keycode) => Some(keycode),
@@ -249,29 +256,35 @@ impl Hands {
             Press::Hold(keycode) => self.key(keycode, Motion::Down),
             Press::Tap(found) => self.tap(found.keycode, found.mods),
         }
+        Ok(())
     }
 
     /// How to press what a key means; `None` if there is no way.
-    fn press(&mut self, keysym: Keysym, hint: Option<Keycode>, now: Instant) -> Option<Press> {
+    fn press(
+        &mut self,
+        keysym: Keysym,
+        hint: Option<Keycode>,
+        now: Instant,
+    ) -> Result<Option<Press>, NotYet> {
         if keysym == 0 {
-            return hint.map(Press::Hold);
+            return Ok(hint.map(Press::Hold));
         }
         if !chooses_level(keysym) {
             if let Some(keycode) = self.keymap.plain(keysym, hint) {
-                return Some(Press::Hold(keycode));
+                return Ok(Some(Press::Hold(keycode)));
             }
             if is_modifier(keysym) {
-                return None;
+                return Ok(None);
             }
         }
         let held = self.mods();
-        match self.keymap.find(keysym, hint, held) {
+        Ok(match self.keymap.find(keysym, hint, held) {
             Some(found) if found.mods == held & self.keymap.choosers() => {
                 Some(Press::Hold(found.keycode))
             }
             Some(found) => Some(Press::Tap(found)),
-            None => self.borrow(keysym, now).ok().map(Press::Hold),
-        }
+            None => self.borrow(keysym, now)?.map(Press::Hold),
+        })
     }
 
     /// The viewer says that a key that is down goes on.
@@ -309,14 +322,11 @@ impl Hands {
     }
 
     fn type_character(&mut self, keysym: Keysym, now: Instant) -> Result<(), NotYet> {
-        let (keycode, mods) = match self.keymap.find(keysym, None, self.mods()) {
-            Some(found) => (found.keycode, found.mods),
-            None => (
-                self.borrow(keysym, now)?,
-                self.mods() & self.keymap.choosers(),
-            ),
-        };
-        self.tap(keycode, mods);
+        if let Some(found) = self.keymap.find(keysym, None, self.mods()) {
+            self.tap(found.keycode, found.mods);
+        } else if let Some(keycode) = self.borrow(keysym, now)? {
+            self.tap(keycode, self.mods() & self.keymap.choosers());
+        }
         Ok(())
     }
 
@@ -351,20 +361,28 @@ impl Hands {
         }
     }
 
-    /// A keycode that means `keysym` on every level.
-    fn borrow(&mut self, keysym: Keysym, now: Instant) -> Result<Keycode, NotYet> {
+    /// A keycode that means `keysym` on every level; `None` if keys that are held have them all:
+    /// what waited for one of those would wait for a release that waits behind it.
+    fn borrow(&mut self, keysym: Keysym, now: Instant) -> Result<Option<Keycode>, NotYet> {
         if let Some(borrowed) = self.borrowed.iter_mut().find(|b| b.keysym == keysym) {
             borrowed.used_at = now;
-            return Ok(borrowed.keycode);
+            return Ok(Some(borrowed.keycode));
         }
-        let keycode = self.free_keycode(now).ok_or(NotYet)?;
+        let Some(keycode) = self.free_keycode(now) else {
+            let all_held = self.borrowed.iter().all(|b| self.is_held(b.keycode));
+            return if all_held { Ok(None) } else { Err(NotYet) };
+        };
         self.borrowed.push(Borrowed {
             keycode,
             keysym,
             used_at: now,
         });
         self.out.push_back(Injection::Map { keycode, keysym });
-        Ok(keycode)
+        Ok(Some(keycode))
+    }
+
+    fn is_held(&self, keycode: Keycode) -> bool {
+        self.held.iter().any(|h| h.keycode == Some(keycode))
     }
 
     fn free_keycode(&mut self, now: Instant) -> Option<Keycode> {
@@ -372,12 +390,11 @@ impl Hands {
         if let Some(code) = self.keymap.spare().find(|code| !taken(code)) {
             return Some(code);
         }
-        let is_held = |b: &Borrowed| self.held.iter().any(|h| h.keycode == Some(b.keycode));
         let (oldest, _) = self
             .borrowed
             .iter()
             .enumerate()
-            .filter(|(_, b)| !is_held(b) && now >= b.used_at + REUSE_AFTER)
+            .filter(|(_, b)| !self.is_held(b.keycode) && now >= b.used_at + REUSE_AFTER)
             .min_by_key(|(_, b)| b.used_at)?;
         Some(self.borrowed.swap_remove(oldest).keycode)
     }

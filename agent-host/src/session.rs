@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use peer::Channel;
-use protocol::control::FromViewer;
+use protocol::control::{FromViewer, ImageParts};
 use protocol::problem::{Code, Problem};
 use protocol::signal::{AgentSession, Policy, Role};
 
@@ -29,8 +29,15 @@ const HEAVY_PER_SECOND: u32 = 10;
 pub enum Deed {
     Inject(InputEvent),
     SetClipboard(String),
-    Resize { width: u16, height: u16 },
-    Pong { sent_us: u64 },
+    /// A PNG.
+    SetImage(Vec<u8>),
+    Resize {
+        width: u16,
+        height: u16,
+    },
+    Pong {
+        sent_us: u64,
+    },
 }
 
 /// The session's rules and counters.
@@ -41,6 +48,7 @@ pub struct Session {
     active_at: Instant,
     messages: Bucket,
     heavy: Bucket,
+    image: ImageParts,
     dropped: u32,
     malformed: u32,
     pointer_seq: Option<u32>,
@@ -56,6 +64,7 @@ impl Session {
             active_at: now,
             messages: Bucket::new(MESSAGES_PER_SECOND, MESSAGES_BURST, now),
             heavy: Bucket::new(HEAVY_PER_SECOND, HEAVY_PER_SECOND, now),
+            image: ImageParts::default(),
             dropped: 0,
             malformed: 0,
             pointer_seq: None,
@@ -127,6 +136,14 @@ impl Session {
                 let allowed = controls && self.policy.clipboard_to_host && self.heavy.take(now);
                 allowed.then_some(Deed::SetClipboard(text))
             }
+            FromViewer::ClipboardImage { left, part } => {
+                let allowed = controls && self.policy.clipboard_to_host;
+                let begins = self.image.begins(left, &part);
+                if !allowed || begins && !self.heavy.take(now) {
+                    return None;
+                }
+                self.image.handle_part(left, &part).map(Deed::SetImage)
+            }
             FromViewer::Resize { width, height, .. } => {
                 let allowed = controls && self.heavy.take(now);
                 allowed.then_some(Deed::Resize { width, height })
@@ -165,9 +182,10 @@ impl Session {
             } => self
                 .is_newer(seq)
                 .then(|| self.moved_by(total_dx, total_dy)),
-            FromViewer::Resize { .. } | FromViewer::ClipboardText(_) | FromViewer::Ping { .. } => {
-                None
-            }
+            FromViewer::Resize { .. }
+            | FromViewer::ClipboardText(_)
+            | FromViewer::ClipboardImage { .. }
+            | FromViewer::Ping { .. } => None,
         }
     }
 
@@ -232,9 +250,10 @@ fn belongs(message: &FromViewer, channel: Channel) -> bool {
         | FromViewer::Text(_)
         | FromViewer::ReleaseAll => Channel::Input,
         FromViewer::PointerMove { .. } | FromViewer::PointerRelative { .. } => Channel::Pointer,
-        FromViewer::Resize { .. } | FromViewer::ClipboardText(_) | FromViewer::Ping { .. } => {
-            Channel::Control
-        }
+        FromViewer::Resize { .. }
+        | FromViewer::ClipboardText(_)
+        | FromViewer::ClipboardImage { .. }
+        | FromViewer::Ping { .. } => Channel::Control,
     };
     home == channel
 }

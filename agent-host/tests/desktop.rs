@@ -439,9 +439,43 @@ fn the_clipboard_goes_both_ways_large_ones_too() {
     hands.send(HandsCommand::Stop).unwrap();
 }
 
+#[test]
+fn an_image_goes_both_ways_and_one_too_large_is_said() {
+    let server = Xvfb::start("320x240").unwrap();
+    let (reports, reported) = channel();
+    let report = Box::new(move |report| drop(reports.send(report)));
+    let hands = hands::start(&server.display, report).unwrap();
+    let next = || reported.recv_timeout(PATIENCE).unwrap();
+    let png = |len: usize| {
+        let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+        png.resize(len, 7);
+        png
+    };
+
+    for len in [100, 700 * 1024] {
+        copy_as(&server.display, "image/png", &png(len));
+        assert_eq!(next(), HandsReport::CopiedImage(png(len)));
+    }
+    copy_as(&server.display, "image/png", &png(800 * 1024));
+    assert!(matches!(next(), HandsReport::CopiedTooMuch { .. }));
+
+    hands.send(HandsCommand::SetImage(png(700 * 1024))).unwrap();
+    let until = Instant::now() + PATIENCE;
+    while paste_as(&server.display, "image/png") != png(700 * 1024) {
+        assert!(Instant::now() < until, "the desktop never got it");
+    }
+    assert_eq!(paste_as(&server.display, "UTF8_STRING"), b"");
+    hands.send(HandsCommand::Stop).unwrap();
+}
+
 fn copy(display: &str, text: &[u8]) {
+    copy_as(display, "UTF8_STRING", text);
+}
+
+fn copy_as(display: &str, target: &str, text: &[u8]) {
     let mut xclip = Command::new("xclip")
         .args(["-display", display, "-selection", "clipboard", "-in"])
+        .args(["-target", target])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
@@ -451,12 +485,16 @@ fn copy(display: &str, text: &[u8]) {
 }
 
 fn paste(display: &str) -> String {
+    String::from_utf8_lossy(&paste_as(display, "UTF8_STRING")).into_owned()
+}
+
+fn paste_as(display: &str, target: &str) -> Vec<u8> {
     let output = Command::new("xclip")
         .args(["-display", display, "-selection", "clipboard", "-out"])
-        .args(["-target", "UTF8_STRING"])
+        .args(["-target", target])
         .output()
         .expect("install the package xclip");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    output.stdout
 }
 
 #[test]

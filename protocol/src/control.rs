@@ -24,6 +24,10 @@ pub const CONTROL_CHANNEL: &str = "control";
 pub const MESSAGE_LEN_MAX: usize = 256 * 1024;
 /// Longest clipboard text in bytes: one message. A longer one is not sent, and the sender says so.
 pub const CLIPBOARD_LEN_MAX: usize = MESSAGE_LEN_MAX - 1;
+/// Largest clipboard image in bytes. A larger one is not sent, and the sender says so.
+pub const CLIPBOARD_IMAGE_LEN_MAX: usize = 768 * 1024;
+/// How much of an image one message carries: an urgent message waits for no more than this.
+pub const IMAGE_PART_LEN_MAX: usize = 64 * 1024;
 /// Longest committed text (input method, paste as keys) in bytes.
 pub const TEXT_LEN_MAX: usize = 4096;
 /// Largest cursor edge in pixels.
@@ -31,6 +35,10 @@ pub const CURSOR_EDGE_MAX: u16 = 128;
 /// Largest and smallest edge of a screen a viewer may ask for, in pixels.
 pub const SCREEN_EDGE_MAX: u16 = 8192;
 pub const SCREEN_EDGE_MIN: u16 = 64;
+
+mod image;
+
+pub use image::{ImageParts, image_parts};
 
 mod tag {
     pub(super) const KEY: u8 = 0x01;
@@ -44,6 +52,7 @@ mod tag {
     pub(super) const CLIPBOARD_TEXT: u8 = 0x21;
     pub(super) const PING: u8 = 0x22;
     pub(super) const PONG: u8 = 0x23;
+    pub(super) const CLIPBOARD_IMAGE: u8 = 0x24;
     pub(super) const CURSOR: u8 = 0x30;
     pub(super) const CURSOR_HIDDEN: u8 = 0x31;
     pub(super) const SCREEN: u8 = 0x32;
@@ -91,6 +100,9 @@ pub enum FromViewer {
     },
     /// `0x21 utf8…`: the viewer's clipboard.
     ClipboardText(String),
+    /// `0x24 left:u32 png…`: a part of the image on the viewer's clipboard, at most
+    /// [`IMAGE_PART_LEN_MAX`] bytes; so many bytes of it are left for the messages after.
+    ClipboardImage { left: u32, part: Vec<u8> },
     /// `0x22 sent_us:u64`: answered by [`FromHost::Pong`] at once.
     Ping { sent_us: u64 },
 }
@@ -100,6 +112,9 @@ pub enum FromViewer {
 pub enum FromHost {
     /// `0x21 utf8…`: the desktop's clipboard.
     ClipboardText(String),
+    /// `0x24 left:u32 png…`: a part of the image on the desktop's clipboard, as in
+    /// [`FromViewer::ClipboardImage`].
+    ClipboardImage { left: u32, part: Vec<u8> },
     /// `0x23 sent_us:u64 host_us:u64`: the ping's stamp, and the host's clock (µs since the Unix
     /// epoch) when it answered.
     Pong { sent_us: u64, host_us: u64 },
@@ -201,6 +216,10 @@ impl FromViewer {
                 scale_percent: fields.u16()?,
             },
             tag::CLIPBOARD_TEXT => Self::ClipboardText(fields.text(CLIPBOARD_LEN_MAX)?),
+            tag::CLIPBOARD_IMAGE => {
+                let (left, part) = fields.image_part()?;
+                Self::ClipboardImage { left, part }
+            }
             tag::PING => Self::Ping {
                 sent_us: fields.u64()?,
             },
@@ -271,6 +290,9 @@ impl FromViewer {
                 .u16(*scale_percent)
                 .done(),
             Self::ClipboardText(text) => Bytes::new(tag::CLIPBOARD_TEXT).tail(text.as_bytes()),
+            Self::ClipboardImage { left, part } => {
+                Bytes::new(tag::CLIPBOARD_IMAGE).u32(*left).tail(part)
+            }
             Self::Ping { sent_us } => Bytes::new(tag::PING).u64(*sent_us).done(),
         }
     }
@@ -284,6 +306,10 @@ impl FromHost {
         let mut fields = Fields::new(bytes)?;
         let message = match fields.tag {
             tag::CLIPBOARD_TEXT => Self::ClipboardText(fields.text(CLIPBOARD_LEN_MAX)?),
+            tag::CLIPBOARD_IMAGE => {
+                let (left, part) = fields.image_part()?;
+                Self::ClipboardImage { left, part }
+            }
             tag::PONG => Self::Pong {
                 sent_us: fields.u64()?,
                 host_us: fields.u64()?,
@@ -312,6 +338,9 @@ impl FromHost {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::ClipboardText(text) => Bytes::new(tag::CLIPBOARD_TEXT).tail(text.as_bytes()),
+            Self::ClipboardImage { left, part } => {
+                Bytes::new(tag::CLIPBOARD_IMAGE).u32(*left).tail(part)
+            }
             Self::Pong { sent_us, host_us } => {
                 Bytes::new(tag::PONG).u64(*sent_us).u64(*host_us).done()
             }
@@ -439,6 +468,23 @@ impl<'a> Fields<'a> {
         }
         let text = str::from_utf8(bytes).map_err(|_| ControlError::Utf8)?;
         Ok(text.to_owned())
+    }
+
+    /// What is left, and a part that is neither empty nor too long.
+    fn image_part(&mut self) -> Result<(u32, Vec<u8>), ControlError> {
+        let left = self.u32()?;
+        let part = std::mem::take(&mut self.rest);
+        if part.len() > IMAGE_PART_LEN_MAX {
+            return Err(ControlError::TooLarge {
+                len: part.len(),
+                max: IMAGE_PART_LEN_MAX,
+            });
+        }
+        let fits = usize::try_from(left).is_ok_and(|left| left <= CLIPBOARD_IMAGE_LEN_MAX);
+        if part.is_empty() || !fits {
+            return Err(ControlError::Range);
+        }
+        Ok((left, part.to_vec()))
     }
 
     fn end(&self) -> Result<(), ControlError> {

@@ -98,16 +98,62 @@ test("text copied on the desktop arrives in the browser, and the other way round
     await viewer.page.evaluate(() => navigator.clipboard.writeText("from the browser: ß✓"));
     await viewer.click(300, 300);
     await viewer.page.keyboard.press("Control+V");
-    await until("the desktop's clipboard has it", async () => (await paste()) === "from the browser: ß✓");
+    await until("the desktop's clipboard has it", async () => (await paste()).toString() === "from the browser: ß✓");
   }, { permissions });
 });
 
-function paste() {
-  const reader = house.run("xclip", "-selection", "clipboard", "-out");
+test("an image copied on the desktop arrives in the browser, and the other way round", async () => {
+  const permissions = ["clipboard-read", "clipboard-write"];
+  const size = (png) => [png.readUInt32BE(16), png.readUInt32BE(20)];
+  await withViewer(house.viewer_url, async (viewer) => {
+    await viewer.live();
+    await viewer.click(300, 300);
+    // Larger than one message.
+    const png = Buffer.from(await viewer.page.evaluate(noise, [500, 400]), "base64");
+    assert.ok(png.length > 256 * 1024 && png.length < 768 * 1024, `${png.length}`);
+    const owner = house.run("xclip", "-selection", "clipboard", "-target", "image/png", "-quiet");
+    owner.stdin.end(png);
+    const local = () => viewer.page.evaluate(async () => {
+      const items = await navigator.clipboard.read().catch(() => []);
+      const image = await items.find((item) => item.types.includes("image/png"))?.getType("image/png");
+      if (!image) return null;
+      const { width, height } = await createImageBitmap(image);
+      return [width, height];
+    });
+    await until("the browser's clipboard has it", async () => (await local())?.join() === size(png).join());
+    const other = await viewer.page.evaluate(noise, [300, 200]);
+    await viewer.page.evaluate(async (other) => {
+      const image = new Blob([Uint8Array.from(atob(other), (c) => c.charCodeAt(0))], { type: "image/png" });
+      await navigator.clipboard.write([new ClipboardItem({ "image/png": image })]);
+    }, other);
+    await viewer.click(300, 300);
+    await viewer.page.keyboard.press("Control+V");
+    const desktop = async () => {
+      const got = await paste("-target", "image/png");
+      return got.length > 24 && size(got).join() === "300,200";
+    };
+    await until("the desktop's clipboard has it", desktop);
+  }, { permissions });
+});
+
+/** In the page: a PNG that does not compress, in base 64. */
+async function noise([width, height]) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  for (let at = 0; at < image.data.length; at += 65536) crypto.getRandomValues(image.data.subarray(at, at + 65536));
+  for (let at = 3; at < image.data.length; at += 4) image.data[at] = 255;
+  context.putImageData(image, 0, 0);
+  const bytes = new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer());
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+}
+
+function paste(...args) {
+  const reader = house.run("xclip", "-selection", "clipboard", "-out", ...args);
   return new Promise((resolve) => {
-    let text = "";
-    reader.stdout.on("data", (part) => (text += part));
-    reader.on("close", () => resolve(text));
+    const parts = [];
+    reader.stdout.on("data", (part) => parts.push(part));
+    reader.on("close", () => resolve(Buffer.concat(parts)));
   });
 }
 

@@ -79,6 +79,12 @@ export class House {
     assert.equal(this.process.exitCode, 0, `up ends cleanly:\n${this.log}`);
   }
 
+  /** A link to the desktop for another person, with their role. */
+  link(role) {
+    const args = ["--config", `${this.state}/cloud.toml`, "access", "create", "--instance", this.instance, "--role", role];
+    return JSON.parse(execFileSync(`${PROGRAMS}/multiclaw-cloud`, args).toString()).url;
+  }
+
   /** Process ids as they are now, restarts included. */
   currentPids() {
     return JSON.parse(readFileSync(`${this.state}/up.json`, "utf8")).pids;
@@ -151,10 +157,15 @@ export class Viewer {
     await viewer.context.addInitScript(() => {
       const Native = window.RTCPeerConnection;
       window.connections = [];
+      // And its data channels by label, so that a test can say what the page would not.
+      window.channels = {};
       window.RTCPeerConnection = class extends Native {
         constructor(...args) {
           super(...args);
           window.connections.push(this);
+        }
+        createDataChannel(label, options) {
+          return (window.channels[label] = super.createDataChannel(label, options));
         }
       };
     });

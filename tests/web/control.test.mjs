@@ -21,6 +21,30 @@ test("the wire form is the one the agent host speaks", () => {
   for (const [written, expected] of golden) assert.deepEqual([...written], expected);
 });
 
+const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+
+test("an image goes in parts and comes together again", () => {
+  for (const length of [8, 64 * 1024, 64 * 1024 + 1, control.CLIPBOARD_IMAGE_LEN_MAX]) {
+    const png = new Uint8Array(length).map((_, index) => PNG[index] ?? index % 251);
+    const parts = new control.ImageParts();
+    const messages = control.clipboardImage(png).map((part) => control.decode(part.buffer));
+    // What is left of an image before it is forgotten.
+    parts.handlePart({ left: 5, part: new Uint8Array([1, 2, 3]) });
+    const whole = messages.map((message) => parts.handlePart(message));
+    assert.deepEqual(whole.slice(0, -1).every((none) => none === null), true);
+    assert.deepEqual(whole.at(-1), png);
+  }
+  assert.deepEqual([...control.clipboardImage(new Uint8Array(PNG))[0]], [0x24, 0, 0, 0, 0, ...PNG]);
+});
+
+test("what is too large, empty, or no PNG is no image", () => {
+  assert.equal(control.clipboardImage(new Uint8Array(0)), null);
+  assert.equal(control.clipboardImage(new Uint8Array(control.CLIPBOARD_IMAGE_LEN_MAX + 1)), null);
+  assert.equal(control.decode(bytes(0x24, 0, 0, 0, 0)), null);
+  assert.equal(control.decode(bytes(0x24, 0xff, 0, 0, 0, 1)), null);
+  assert.equal(new control.ImageParts().handlePart({ left: 0, part: new Uint8Array(9) }), null);
+});
+
 test("every message of a host is read", () => {
   const cursor = bytes(0x30, 0, 1, 0, 2, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8);
   assert.deepEqual(control.decode(bytes(0x21, 0xc3, 0xa9)), { type: "clipboard", text: "é" });

@@ -46,6 +46,12 @@ test("on macOS, Option chooses a level and Command stands for Alt", () => {
   assert.equal(keysym(press("Meta", "MetaLeft", 1), "mac"), 0xffe9);
 });
 
+test("Alt pressed while Shift is held is Alt, though X11 calls it Meta", () => {
+  assert.equal(keysym(press("Meta", "AltLeft", 1)), 0xffe9);
+  assert.equal(keysym(press("Meta", "AltRight", 2)), 0xffea);
+  assert.equal(keysym(press("Meta", "MetaLeft", 1)), 0xffeb);
+});
+
 test("a place on the keyboard has the code Linux gives it", () => {
   const expected = { Escape: 1, Digit0: 11, KeyQ: 16, Enter: 28, KeyA: 30, Backquote: 41, ShiftLeft: 42, KeyZ: 44, ShiftRight: 54,
     Space: 57, F1: 59, F10: 68, Numpad7: 71, NumpadDecimal: 83, IntlBackslash: 86, F11: 87, F12: 88, IntlRo: 89, KanaMode: 93,

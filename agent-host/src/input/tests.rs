@@ -128,6 +128,26 @@ fn text_waits_for_spare_keycodes_and_what_follows_waits_behind_it() {
 }
 
 #[test]
+fn keys_too_wait_for_spare_keycodes_unless_held_ones_have_them_all() {
+    let mut hands = hands();
+    let now = Instant::now();
+    for keysym in 0x0100_03B1..0x0100_03B6 {
+        hands.handle_event(key(true, keysym), now);
+        hands.handle_event(key(false, keysym), now);
+    }
+    assert_eq!(done(&mut hands).len(), 4 * 3);
+    hands.handle_timeout(hands.poll_timeout().unwrap());
+    assert_eq!(done(&mut hands), ["203=10003b5", "+203", "-203"]);
+
+    let mut hands = self::hands();
+    for keysym in 0x0100_03B1..0x0100_03B6 {
+        hands.handle_event(key(true, keysym), now);
+    }
+    hands.handle_event(key(true, 0x61), now);
+    assert_eq!(done(&mut hands).last().unwrap(), "+38");
+}
+
+#[test]
 fn releasing_all_brings_every_key_and_button_up() {
     let press = InputEvent::Button {
         down: true,

@@ -10,10 +10,10 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use peer::io::{Handle, SessionConfig, Trust};
 use peer::{BitrateRange, Channel, CloseReason, Event, OutgoingFrame, Side};
 use protocol::Secret;
-use protocol::control::FromHost;
+use protocol::control::{FromHost, image_parts};
 use protocol::id::SessionId;
 use protocol::problem::{Code, Problem};
-use protocol::signal::{AgentSession, FromAgent, MESSAGE_LEN_MAX, ToAgent};
+use protocol::signal::{AgentSession, FromAgent, MESSAGE_LEN_MAX, Role, ToAgent};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -375,6 +375,7 @@ impl Agent {
             }
             Happening::Screen(ScreenReport::Failed(why)) => self.failed = Some(why),
             Happening::Hands(HandsReport::Copied(text)) => self.share_clipboard(&text),
+            Happening::Hands(HandsReport::CopiedImage(png)) => self.share_image(&png),
             Happening::Hands(HandsReport::CopiedTooMuch { len }) => {
                 self.notify_all(&Problem::new(
                     Code::MessageTooLarge,
@@ -431,6 +432,7 @@ impl Agent {
             Some(Deed::SetClipboard(text)) => {
                 self.tell_hands(HandsCommand::SetClipboard(text));
             }
+            Some(Deed::SetImage(png)) => self.tell_hands(HandsCommand::SetImage(png)),
             Some(Deed::Resize { width, height }) => {
                 self.tell_hands(HandsCommand::Resize { width, height });
             }
@@ -487,7 +489,10 @@ impl Agent {
         let live = self.sessions.remove(&id)?;
         if live.watching {
             self.tell_screen(ScreenCommand::Unwatch(id));
-            self.tell_hands(HandsCommand::Input(InputEvent::ReleaseAll));
+            // Who may not press anything holds nothing; what another viewer holds is theirs.
+            if live.session.policy().role == Role::Control {
+                self.tell_hands(HandsCommand::Input(InputEvent::ReleaseAll));
+            }
             if !self.sessions.values().any(|live| live.watching) {
                 self.tell_hands(HandsCommand::Repeat(Repeats::Server));
             }
@@ -500,6 +505,23 @@ impl Agent {
         for live in self.sessions.values() {
             if live.session.policy().clipboard_to_viewer {
                 let _ = live.peer.send_message(Channel::Control, &message);
+            }
+        }
+    }
+
+    fn share_image(&self, png: &[u8]) {
+        for live in self.sessions.values() {
+            let allowed = live.session.policy().clipboard_to_viewer;
+            let Some(parts) = image_parts(png).filter(|_| allowed) else {
+                continue;
+            };
+            for (left, part) in parts {
+                let part = part.to_vec();
+                let message = FromHost::ClipboardImage { left, part }.encode();
+                // A queue that is full has another image in it; this one is not shown there.
+                if live.peer.send_message(Channel::Control, &message).is_err() {
+                    break;
+                }
             }
         }
     }

@@ -18,7 +18,7 @@ use x11rb::protocol::xtest::{self, ConnectionExt as _};
 use x11rb::rust_connection::RustConnection;
 
 use crate::input::{Hands, Injection, InputEvent};
-use crate::io::clipboard::Clipboard;
+use crate::io::clipboard::{Clipboard, Copied};
 use crate::io::wait::{Inbox, Outbox, mailbox};
 use crate::io::{repeat, resize};
 use crate::keymap::{Key, Keymap};
@@ -37,7 +37,12 @@ const RELATIVE: u8 = 1;
 pub enum HandsCommand {
     Input(InputEvent),
     SetClipboard(String),
-    Resize { width: u16, height: u16 },
+    /// A PNG.
+    SetImage(Vec<u8>),
+    Resize {
+        width: u16,
+        height: u16,
+    },
     Repeat(Repeats),
     Stop,
 }
@@ -56,6 +61,8 @@ pub enum Repeats {
 pub enum HandsReport {
     /// A program on the desktop copied this.
     Copied(String),
+    /// A program on the desktop copied this PNG.
+    CopiedImage(Vec<u8>),
     /// A program on the desktop copied so many bytes, more than a message may have.
     CopiedTooMuch { len: usize },
 }
@@ -181,7 +188,12 @@ impl Body {
                 let now = Instant::now();
                 match command {
                     HandsCommand::Input(event) => self.hands.handle_event(event, now),
-                    HandsCommand::SetClipboard(text) => self.clipboard.offer(&self.conn, text)?,
+                    HandsCommand::SetClipboard(text) => {
+                        self.clipboard.offer(&self.conn, Copied::Text(text))?;
+                    }
+                    HandsCommand::SetImage(png) => {
+                        self.clipboard.offer(&self.conn, Copied::Image(png))?;
+                    }
                     HandsCommand::Resize { width, height } => {
                         self.resize = Some((width, height, now + RESIZE_QUIET));
                     }

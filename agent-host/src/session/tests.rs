@@ -73,6 +73,54 @@ fn a_view_only_viewer_reaches_neither_screen_nor_clipboard_but_is_answered() {
     );
 }
 
+fn image(left: u32, len: usize) -> Vec<u8> {
+    let mut part = b"\x89PNG\r\n\x1a\n".to_vec();
+    part.resize(len, 0);
+    FromViewer::ClipboardImage { left, part }.encode()
+}
+
+#[test]
+fn an_image_arrives_when_it_is_whole() {
+    let now = Instant::now();
+    let mut session = opened(Policy::default(), now);
+    let mut say = |bytes: &[u8]| session.handle_message(Channel::Control, bytes, now);
+    assert_eq!(say(&image(20, 30)), None);
+    let Some(Deed::SetImage(png)) = say(&image(0, 20)) else {
+        panic!("no image");
+    };
+    assert_eq!(png.len(), 50);
+}
+
+#[test]
+fn an_image_of_a_viewer_that_may_not_share_its_clipboard_goes_nowhere() {
+    let now = Instant::now();
+    let one_way = Policy {
+        clipboard_to_host: false,
+        ..Policy::default()
+    };
+    let watching = Policy {
+        role: Role::View,
+        ..Policy::default()
+    };
+    for policy in [one_way, watching] {
+        let mut session = opened(policy, now);
+        let deed = session.handle_message(Channel::Control, &image(0, 20), now);
+        assert_eq!(deed, None);
+    }
+}
+
+#[test]
+fn more_images_than_anybody_copies_are_dropped() {
+    let now = Instant::now();
+    let mut session = opened(Policy::default(), now);
+    let mut taken = 0;
+    for _ in 0..3 * HEAVY_PER_SECOND {
+        let deed = session.handle_message(Channel::Control, &image(0, 20), now);
+        taken += u32::from(deed.is_some());
+    }
+    assert_eq!(taken, HEAVY_PER_SECOND);
+}
+
 #[test]
 fn an_expired_session_does_nothing_and_says_so() {
     let now = Instant::now();

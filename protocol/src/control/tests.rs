@@ -74,6 +74,13 @@ fn the_wire_form_is_the_one_the_browser_viewer_speaks() {
         ),
         (FromViewer::ClipboardText("hi".into()), &[0x21, b'h', b'i']),
         (
+            FromViewer::ClipboardImage {
+                left: 256,
+                part: vec![0x89, 0x50],
+            },
+            &[0x24, 0, 0, 1, 0, 0x89, 0x50],
+        ),
+        (
             FromViewer::Ping { sent_us: 1 },
             &[0x22, 0, 0, 0, 0, 0, 0, 0, 1],
         ),
@@ -126,7 +133,9 @@ fn every_prefix_of_a_message_is_an_error_or_a_shorter_text_and_never_a_panic() {
             if let Ok(shorter) = FromViewer::decode(&whole[..end]) {
                 assert!(matches!(
                     shorter,
-                    FromViewer::Text(_) | FromViewer::ClipboardText(_)
+                    FromViewer::Text(_)
+                        | FromViewer::ClipboardText(_)
+                        | FromViewer::ClipboardImage { .. }
                 ));
             }
         }
@@ -182,6 +191,10 @@ fn viewer_messages() -> Vec<FromViewer> {
             scale_percent: 200,
         },
         FromViewer::ClipboardText(String::new()),
+        FromViewer::ClipboardImage {
+            left: 9,
+            part: vec![1, 2, 3],
+        },
         FromViewer::Ping { sent_us: u64::MAX },
     ]
 }
@@ -189,6 +202,10 @@ fn viewer_messages() -> Vec<FromViewer> {
 fn host_messages() -> Vec<FromHost> {
     vec![
         FromHost::ClipboardText("text".into()),
+        FromHost::ClipboardImage {
+            left: 0,
+            part: vec![9],
+        },
         FromHost::Pong {
             sent_us: 1,
             host_us: 2,

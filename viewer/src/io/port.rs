@@ -185,9 +185,10 @@ fn channel_of(message: &FromViewer) -> Channel {
         | FromViewer::Text(_)
         | FromViewer::ReleaseAll => Channel::Input,
         FromViewer::PointerMove { .. } | FromViewer::PointerRelative { .. } => Channel::Pointer,
-        FromViewer::Resize { .. } | FromViewer::ClipboardText(_) | FromViewer::Ping { .. } => {
-            Channel::Control
-        }
+        FromViewer::Resize { .. }
+        | FromViewer::ClipboardText(_)
+        | FromViewer::ClipboardImage { .. }
+        | FromViewer::Ping { .. } => Channel::Control,
     }
 }
 

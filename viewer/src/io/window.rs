@@ -180,7 +180,9 @@ impl App {
                 self.take_desktop_size();
             }
             FromHost::ClipboardText(text) => self.clipboard.take(text),
-            FromHost::Pong { .. }
+            // Images are for viewers that can paste them: this one has text only.
+            FromHost::ClipboardImage { .. }
+            | FromHost::Pong { .. }
             | FromHost::HostStats(_)
             | FromHost::Notice(_)
             | FromHost::Closed(_) => {}

@@ -10,6 +10,9 @@ export const CONTROL_CHANNEL = "control";
 
 /** Longest clipboard text in bytes: one message. */
 export const CLIPBOARD_LEN_MAX = 256 * 1024 - 1;
+/** Largest clipboard image in bytes, and how much of it one message carries. */
+export const CLIPBOARD_IMAGE_LEN_MAX = 768 * 1024;
+const IMAGE_PART_LEN_MAX = 64 * 1024;
 /** Longest committed text in bytes. */
 export const TEXT_LEN_MAX = 4096;
 /** Largest cursor edge in pixels. */
@@ -25,6 +28,7 @@ export const WHERE_IT_IS = 0xffff;
 /**
  * @typedef {(
  *   | {type: "clipboard", text: string}
+ *   | {type: "clipboard-image", left: number, part: Uint8Array<ArrayBuffer>}
  *   | {type: "pong", sentUs: number, hostUs: number}
  *   | {type: "cursor", width: number, height: number, hotX: number, hotY: number, rgba: Uint8ClampedArray<ArrayBuffer>}
  *   | {type: "cursor-hidden"}
@@ -119,6 +123,46 @@ export function clipboardText(/** @type {string} */ text) {
   return whole.length - 1 > CLIPBOARD_LEN_MAX ? null : whole;
 }
 
+/** A PNG in as many messages as it needs, or `null` when it is larger than the desktop takes. */
+export function clipboardImage(/** @type {Uint8Array} */ png) {
+  if (png.length === 0 || png.length > CLIPBOARD_IMAGE_LEN_MAX) return null;
+  const messages = [];
+  for (let from = 0; from < png.length; from += IMAGE_PART_LEN_MAX) {
+    const part = png.subarray(from, from + IMAGE_PART_LEN_MAX);
+    const view = message(0x24, 4 + part.length);
+    view.setUint32(1, png.length - from - part.length);
+    bytes(view).set(part, 5);
+    messages.push(bytes(view));
+  }
+  return messages;
+}
+
+/** Puts the parts of an image together again. A part that does not follow begins another image. */
+export class ImageParts {
+  /** @type {Uint8Array<ArrayBuffer>} */
+  #png = new Uint8Array(0);
+  #have = 0;
+
+  /** @returns {Uint8Array<ArrayBuffer> | null} the image when it is whole */
+  handlePart(/** @type {{left: number, part: Uint8Array<ArrayBuffer>}} */ { left, part }) {
+    if (this.#png.length - this.#have !== part.length + left) {
+      if (part.length + left > CLIPBOARD_IMAGE_LEN_MAX) return null;
+      this.#png = new Uint8Array(part.length + left);
+      this.#have = 0;
+    }
+    this.#png.set(part, this.#have);
+    this.#have += part.length;
+    if (left > 0) return null;
+    const png = this.#png;
+    this.#png = new Uint8Array(0);
+    this.#have = 0;
+    return PNG_SIGNATURE.every((byte, index) => png[index] === byte) ? png : null;
+  }
+}
+
+/** PNG specification, §5.2. */
+const PNG_SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+
 export function ping(/** @type {{sentUs: number}} */ { sentUs }) {
   const view = message(0x22, 8);
   view.setBigUint64(1, BigInt(Math.trunc(sentUs)));
@@ -135,6 +179,8 @@ export function decode(buffer) {
   switch (view.getUint8(0)) {
     case 0x21:
       return textMessage(buffer, (text) => ({ type: "clipboard", text }));
+    case 0x24:
+      return imagePart(view);
     case 0x23:
       return sized(view, 16, () => ({
         type: "pong",
@@ -167,6 +213,16 @@ export function decode(buffer) {
     default:
       return null;
   }
+}
+
+/** @returns {HostMessage | null} */
+function imagePart(/** @type {DataView} */ view) {
+  const length = view.byteLength - 5;
+  if (length < 1 || length > IMAGE_PART_LEN_MAX) return null;
+  const left = view.getUint32(1);
+  if (left > CLIPBOARD_IMAGE_LEN_MAX) return null;
+  const part = new Uint8Array(/** @type {ArrayBuffer} */ (view.buffer), 5);
+  return { type: "clipboard-image", left, part };
 }
 
 /** @returns {HostMessage | null} */

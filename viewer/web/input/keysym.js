@@ -30,6 +30,8 @@ const MAC = /** @type {Record<string, number>} */ ({
 export function keysym({ key, code, location }, platform = "other") {
   if (platform === "mac" && code in MAC) return MAC[code];
   if (location === NUMPAD && key in KEYPAD) return KEYPAD[key];
+  // X11 calls the Alt key Meta while Shift is held; that is no key for windows.
+  if (key === "Meta" && code.startsWith("Alt")) return SIDED.Alt[code === "AltRight" ? 1 : 0];
   if (key in SIDED) return SIDED[key][location === RIGHT || code.endsWith("Right") ? 1 : 0];
   if (key in NAMED) return NAMED[key];
   return characterKeysym(key);

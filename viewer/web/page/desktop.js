@@ -32,6 +32,7 @@ export class Desktop {
   #cursor = new Cursor(this.#stage);
   /** As the host last said; until then the picture's own size. */
   #screen = { width: 0, height: 0 };
+  #toldViewOnly = false;
   #gate = new Gate((message) => this.#ports.channels()?.sendInput(message));
 
   /** @param {DesktopPorts} ports */
@@ -69,6 +70,7 @@ export class Desktop {
 
   /** A new connection: its host holds no key, knows no size and shares no clipboard. */
   restart() {
+    this.#toldViewOnly = false;
     this.keyboard.forget();
     this.pointer.restart();
     this.clipboard.forget();
@@ -85,6 +87,8 @@ export class Desktop {
     switch (message.type) {
       case "clipboard":
         return void this.clipboard.receive(message.text);
+      case "clipboard-image":
+        return void this.clipboard.receiveImage(message);
       case "cursor":
         return this.#cursor.show(message, this.#density());
       case "cursor-hidden":
@@ -105,6 +109,7 @@ export class Desktop {
     addEventListener("keyup", (event) => this.#handleKeyUp(event));
     addEventListener("blur", () => this.#releaseAll());
     this.#keys.addEventListener("blur", () => this.#releaseAll());
+    this.#stage.addEventListener("pointerdown", () => this.#sayViewOnly());
     document.addEventListener("visibilitychange", () => document.hidden && this.#releaseAll());
     addEventListener("pagehide", () => this.#releaseAll());
     addEventListener("focus", () => void this.clipboard.refresh());
@@ -112,7 +117,16 @@ export class Desktop {
     byId("clipboard-take").addEventListener("click", () => void this.#takeField());
   }
 
+  /** Who watches only is told so when they try more, once per connection. */
+  #sayViewOnly() {
+    const watches = this.#ports.live() && this.#ports.policy().role === "view";
+    if (!watches || this.#toldViewOnly) return;
+    this.#toldViewOnly = true;
+    this.#ports.say("You are viewing only: what you type and click is not sent.");
+  }
+
   #handleKey(/** @type {KeyboardEvent} */ event) {
+    this.#sayViewOnly();
     if (!this.#mayControl() || !this.#isForDesktop(event)) return;
     const pastes = isPaste(event) && !event.repeat && this.#ports.policy().clipboard_to_host;
     if (pastes) void this.#gate.holdUntil(this.clipboard.paste());
