@@ -115,29 +115,13 @@ fn record(display: &str) -> Result<()> {
 
 /// What the key means now, as an X client that follows the keyboard map would have it.
 fn meaning(conn: &RustConnection, press: &KeyPressEvent) -> Result<u32> {
-    let none = MapPart::from(0_u16);
-    let parts = MapPart::KEY_TYPES | MapPart::KEY_SYMS;
+    let (types, syms) = (MapPart::KEY_TYPES, MapPart::KEY_SYMS);
     let core = ID::USE_CORE_KBD.into();
+    let key = press.detail;
+    let none = 0_u16.into();
     let map = conn
         .xkb_get_map(
-            core,
-            parts,
-            none,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0_u16.into(),
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
+            core, types, syms, 0, 0, key, 1, 0, 0, 0, 0, none, 0, 0, 0, 0, 0, 0,
         )?
         .reply()?;
     let types = map.map.types_rtrn.unwrap_or_default();

@@ -38,8 +38,12 @@ struct Axis {
     end: f64,
 }
 
+/// No axis is longer: eleven days in milliseconds.
+const VALUE_MAX: f64 = 1e9;
+
 impl Axis {
     fn new(scale: Scale, most: f64, (start, end): (f64, f64)) -> Self {
+        let most = most.clamp(0.0, VALUE_MAX);
         let (from, to) = match scale {
             Scale::Linear => (0.0, nice(most)),
             Scale::Log => (0.1, 10_f64.powf(most.max(1.0).log10().ceil().max(1.0))),

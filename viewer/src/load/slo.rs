@@ -230,7 +230,7 @@ mod tests {
         );
         assert_eq!(
             said("[ice_ms]\np98 = 1"),
-            "unknown key ice_ms.p98; did you mean p90?"
+            "unknown key ice_ms.p98; did you mean p99?"
         );
         assert_eq!(
             said("ice_ms = 5"),
