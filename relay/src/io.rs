@@ -9,6 +9,7 @@ pub mod doctor;
 mod epoll;
 mod exchange;
 mod gate;
+mod listeners;
 pub mod log;
 mod probe;
 mod shell;

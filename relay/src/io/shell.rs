@@ -1,6 +1,6 @@
 //! From a configuration file to a running relay and down again.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,12 +18,13 @@ use tokio::sync::watch;
 use super::admin::{self, Admin};
 use super::announce::Reporter;
 use super::exchange;
-use super::streams::{self, Streams, TlsSettings};
+use super::listeners::{Bound, bind_all};
+use super::streams::{Streams, TlsSettings};
 use super::udp::{Segmentation, probe_segmentation};
 use super::web::{self, Door, WebTally};
-use super::worker::{Control, Handle, Worker, bind_listener, unix_now};
+use super::worker::{Control, Handle, Worker, unix_now};
 use crate::announce;
-use crate::config::{Config, Listen, TlsConfig, Transport, WebConfig};
+use crate::config::{Config, Listen, TlsConfig, WebConfig};
 use crate::drain::Drain;
 use crate::ledger::Ledger;
 use crate::server::{Draining, Seed, Server};
@@ -73,13 +74,6 @@ fn read_token(file: &Path) -> Result<Secret> {
         "" => bail!("the admin token {} is empty", file.display()),
         token => Ok(Secret::new(token)),
     }
-}
-
-/// The listeners of all workers, bound, and what they were bound to.
-struct Bound {
-    listens: Vec<Listen>,
-    udp: Vec<Vec<UdpSocket>>,
-    tcp: Vec<Vec<(TcpListener, Transport)>>,
 }
 
 /// Runs the relay until SIGTERM has drained it or a second one stops it.
@@ -254,39 +248,6 @@ impl Relay {
             }
         }
     }
-}
-
-fn bind_all(listen: &[Listen], workers: usize) -> Result<Bound> {
-    let mut bound = Bound {
-        listens: listen.to_vec(),
-        udp: Vec::new(),
-        tcp: Vec::new(),
-    };
-    for _ in 0..workers {
-        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
-        for listen in &mut bound.listens {
-            let say = || format!("cannot listen on {}", listen.address);
-            // Port 0 is resolved by the first worker; the others share what it got.
-            let address = match listen.transport {
-                Transport::Udp => {
-                    let socket = bind_listener(listen.address).with_context(say)?;
-                    let address = socket.local_addr()?;
-                    udp.push(socket);
-                    address
-                }
-                transport => {
-                    let socket = streams::bind_listener(listen.address).with_context(say)?;
-                    let address = socket.local_addr()?;
-                    tcp.push((socket, transport));
-                    address
-                }
-            };
-            listen.address = address;
-        }
-        bound.udp.push(udp);
-        bound.tcp.push(tcp);
-    }
-    Ok(bound)
 }
 
 async fn bind_admin(config: &Config) -> Result<Option<tokio::net::TcpListener>> {
