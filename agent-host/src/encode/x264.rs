@@ -340,7 +340,7 @@ impl Library {
 
     /// What differs from `ultrafast` and `zerolatency`, by x264's own names. Measured at 1080p on two
     /// cores, a terminal of 960×640 that scrolls: 39 kB a step with `ultrafast`'s motion search, 8 kB
-    /// with this one, at 5 dB more of SSIM; 15 and 18 % of a core.
+    /// with this one, at 5 dB more of SSIM.
     fn settings(&self, param: &mut Param) -> Result<(), EncodeError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = cores.min(THREADS_MAX).to_string();
@@ -354,7 +354,8 @@ impl Library {
             // macroblock has found it, its neighbours try there first.
             ("me", "umh"),
             ("merange", "24"),
-            ("subme", "1"),
+            // Text moves by whole pixels; planes of halves would cost 14 MB.
+            ("subme", "0"),
             // New text is edges, which one prediction for 16 × 16 pixels does not meet.
             ("partitions", "i4x4"),
             ("repeat-headers", "1"),
