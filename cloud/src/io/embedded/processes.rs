@@ -81,11 +81,15 @@ async fn end_all(mut left: impl FnMut() -> Vec<u32>) -> bool {
     ] {
         let deadline = Instant::now() + patience;
         let mut told = Vec::new();
+        // A process that becomes another program shows no environment for that moment, so one
+        // empty look says nothing.
+        let mut looked_empty = false;
         while Instant::now() < deadline {
             let found = left();
-            if found.is_empty() {
+            if found.is_empty() && looked_empty {
                 return true;
             }
+            looked_empty = found.is_empty();
             for pid in found {
                 if !told.contains(&pid) {
                     signal(pid, number, &mut left);
