@@ -281,6 +281,19 @@ export class Viewer {
     await this.page.mouse.click(at.x, at.y);
   }
 
+  /** Presses a button of the toolbar, which hides itself when the pointer is elsewhere. */
+  async tool(name) {
+    const button = this.page.getByRole("button", { name });
+    const handle = this.page.getByRole("button", { name: "Show the toolbar" });
+    await until(`the toolbar shows "${name}"`, async () => {
+      // It comes as soon as the pointer is over its handle.
+      const box = (await handle.isVisible()) && (await handle.boundingBox());
+      if (box) await this.page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+      return button.isVisible();
+    });
+    await button.click();
+  }
+
   async shot(name) {
     await this.page.screenshot({ path: `${SHOTS}/${name}.png` });
   }
