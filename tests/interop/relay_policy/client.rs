@@ -30,6 +30,8 @@ pub(crate) struct Client {
     next_transaction: u64,
     next_channel: u16,
     relayed: Option<SocketAddr>,
+    /// Code of the last refusal.
+    refusal: Option<u16>,
 }
 
 impl Client {
@@ -45,6 +47,7 @@ impl Client {
             next_transaction: 1,
             next_channel: 0x4000,
             relayed: None,
+            refusal: None,
         };
         let accepted = client.ask(Method::Allocate, |builder| {
             builder.requested_transport_udp();
@@ -52,7 +55,8 @@ impl Client {
                 builder.requested_family(AddressFamily::V6);
             }
         });
-        assert!(accepted, "no {family:?} allocation");
+        let refusal = client.refusal;
+        assert!(accepted, "no {family:?} allocation: {refusal:?}");
         client
     }
 
@@ -127,6 +131,7 @@ impl Client {
             }
             let code = message.error().map(|error| error.code);
             if !matches!(code, Some(401 | 438)) {
+                self.refusal = code;
                 return false;
             }
             self.take_challenge(&message);

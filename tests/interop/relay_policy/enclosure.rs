@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -15,6 +16,8 @@ pub(crate) const RELAY_V6: &str = "2a05:5::5";
 const INSIDE: &str = "MULTICLAW_INSIDE_ENCLOSURE";
 /// The first and last relayed port, as the servers are told.
 const RELAYED_PORTS: &str = "50000-60000";
+
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Enclosure;
 
@@ -58,6 +61,7 @@ impl Enclosure {
         ] {
             run("ip", &line.split(' ').collect::<Vec<_>>());
         }
+        wait_for_address(RELAY_V6.parse().unwrap());
         // Only relayed ports may lie in the range that is watched.
         std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "20000 30000").unwrap();
         run(
@@ -117,7 +121,7 @@ impl Enclosure {
     fn keep_pace(&self, server: &Server) {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
         socket
-            .set_read_timeout(Some(std::time::Duration::from_secs(2)))
+            .set_read_timeout(Some(Duration::from_secs(2)))
             .unwrap();
         socket.connect(&SockAddr::from(server.listener())).unwrap();
         for _ in 0..3 {
@@ -126,6 +130,16 @@ impl Enclosure {
                 return;
             }
         }
+    }
+}
+
+/// The kernel takes an address into use when it has noticed the cable, up to a second later; until
+/// then nobody can bind it.
+fn wait_for_address(address: IpAddr) {
+    let deadline = Instant::now() + ADDRESS_TIMEOUT;
+    while let Err(error) = UdpSocket::bind((address, 0)) {
+        assert!(Instant::now() < deadline, "{address}: {error}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
