@@ -1,11 +1,11 @@
-//! What the service counts, and the text that Prometheus reads: one family after the other, each
-//! with its type and meaning before its samples (text format 0.0.4).
+//! What the service counts.
 //!
 //! Labels have few values, all known here: never an account, an address or an instance.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use protocol::exposition::{Distribution, Exposition};
 
 /// Upper bounds of the answer times, in seconds: a session check takes under a millisecond, a
 /// sign-in waits for its hash.
@@ -42,37 +42,33 @@ impl Metrics {
         self.answer_times.note(took);
     }
 
-    /// Counters as text; what is measured only when somebody asks is added by the caller.
-    pub fn write(&self, page: &mut Page) {
-        page.family(
-            "http_requests_total",
-            Kind::Counter,
-            "Requests by class of status.",
+    /// What was counted; what is measured only when somebody asks is added by the caller.
+    pub fn write(&self, text: &mut Exposition) {
+        let requests = (1..).zip(&self.requests_by_class);
+        let requests: Vec<_> = requests
+            .map(|(class, counter)| (format!("{class}xx"), counter.load(Ordering::Relaxed)))
+            .collect();
+        let requests = requests
+            .iter()
+            .map(|(class, count)| (Some(("status", class.as_str())), *count));
+        text.counters("http_requests", "Requests by class of status", requests);
+        text.histogram(
+            "http_request_seconds",
+            "From request to answer",
+            self.answer_times.distribution(),
         );
-        for (class, counter) in (1..).zip(&self.requests_by_class) {
-            page.sample(
-                &[("status", &format!("{class}xx"))],
-                counter.load(Ordering::Relaxed),
-            );
-        }
-        self.answer_times.write(page);
         for (name, counter, help) in [
-            ("sign_ins_total", &self.sign_ins, "People who signed in."),
+            ("sign_ins", &self.sign_ins, "People who signed in"),
             (
-                "sign_ins_refused_total",
+                "sign_ins_refused",
                 &self.sign_ins_refused,
-                "Attempts that failed.",
+                "Attempts that failed",
             ),
-            ("mails_total", &self.mails, "Mails handed over."),
-            ("mails_failed_total", &self.mails_failed, "Mails given up."),
-            (
-                "rows_pruned_total",
-                &self.rows_pruned,
-                "Expired rows deleted.",
-            ),
+            ("mails", &self.mails, "Mails handed over"),
+            ("mails_failed", &self.mails_failed, "Mails given up"),
+            ("rows_pruned", &self.rows_pruned, "Expired rows deleted"),
         ] {
-            page.family(name, Kind::Counter, help);
-            page.sample(&[], counter.load(Ordering::Relaxed));
+            text.counter(name, help, counter.load(Ordering::Relaxed));
         }
     }
 }
@@ -88,75 +84,24 @@ impl Histogram {
         self.sum_us.fetch_add(us, Ordering::Relaxed);
     }
 
-    fn write(&self, page: &mut Page) {
-        page.family(
-            "http_request_seconds",
-            Kind::Histogram,
-            "From request to answer.",
-        );
-        let mut sum = 0;
-        let bounds = BOUNDS_SECS.iter().map(ToString::to_string);
-        for (bound, counter) in bounds.chain(["+Inf".to_owned()]).zip(&self.counts) {
-            sum += counter.load(Ordering::Relaxed);
-            page.suffixed("_bucket", &[("le", &bound)], sum);
+    fn distribution(&self) -> Distribution {
+        let counts = self.counts.iter().map(|it| it.load(Ordering::Relaxed));
+        let sum = Duration::from_micros(self.sum_us.load(Ordering::Relaxed));
+        Distribution {
+            buckets: BOUNDS_SECS
+                .into_iter()
+                .chain([f64::INFINITY])
+                .zip(counts)
+                .collect(),
+            sum: sum.as_secs_f64(),
         }
-        let secs = Duration::from_micros(self.sum_us.load(Ordering::Relaxed)).as_secs_f64();
-        page.suffixed("_sum", &[], secs);
-        page.suffixed("_count", &[], sum);
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-/// The text as it grows.
-#[derive(Debug, Default)]
-pub struct Page {
-    text: String,
-    family: String,
-}
-
-impl Page {
-    /// `name` without the prefix all of ours have.
-    pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
-        self.family = format!("multiclaw_cloud_{name}");
-        let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
-        let name = &self.family;
-        self.text += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    }
-
-    pub fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        self.suffixed("", labels, value);
-    }
-
-    pub fn into_text(self) -> String {
-        self.text
-    }
-
-    fn suffixed(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        let labels: Vec<_> = labels
-            .iter()
-            .map(|(key, value)| format!("{key}=\"{value}\""))
-            .collect();
-        let labels = match labels.as_slice() {
-            [] => String::new(),
-            some => format!("{{{}}}", some.join(",")),
-        };
-        let written = writeln!(self.text, "{}{suffix}{labels} {value}", self.family);
-        debug_assert!(written.is_ok(), "a string takes everything");
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::exposition::Form;
+
     use super::*;
 
     #[test]
@@ -166,9 +111,9 @@ mod tests {
             metrics.note_request(200, Duration::from_millis(millis));
         }
         metrics.note_request(503, Duration::ZERO);
-        let mut page = Page::default();
-        metrics.write(&mut page);
-        let text = page.into_text();
+        let mut text = Exposition::new("multiclaw_cloud");
+        metrics.write(&mut text);
+        let text = text.finish(Form::Prometheus);
         for line in [
             "# TYPE multiclaw_cloud_http_requests_total counter",
             "multiclaw_cloud_http_requests_total{status=\"2xx\"} 3",

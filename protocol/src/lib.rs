@@ -3,6 +3,8 @@
 //! Nothing in this crate knows who uses it: no state, no IO, no clock. Wall-clock time arrives as
 //! `unix_now`, a [`Duration`](std::time::Duration) since the Unix epoch.
 
+#[cfg(feature = "exposition")]
+pub mod exposition;
 pub mod id;
 pub mod problem;
 pub mod relay;

@@ -15,7 +15,6 @@ pub mod announce;
 pub mod auth;
 pub mod deadlines;
 pub mod demux;
-pub mod exposition;
 pub mod indication;
 pub mod ledger;
 pub mod limits;

@@ -8,16 +8,17 @@ use std::time::Instant;
 use anyhow::Result;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use protocol::exposition::{Exposition, Form};
 use signalling::io::{Figures, Service};
 
 use super::keeper::Keeper;
 use crate::lifecycle::State as DesktopState;
-use crate::metrics::{Kind, Metrics, Page};
+use crate::metrics::Metrics;
 
 const SIGN_IN_PATH: &str = "/api/v1/auth/sign-in";
 
@@ -60,90 +61,71 @@ pub(super) async fn count(
     response
 }
 
-async fn page(State(sources): State<Sources>) -> Response {
-    let mut page = Page::default();
-    sources.metrics.write(&mut page);
+async fn page(State(sources): State<Sources>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let form = Form::accepted(accept);
+    let mut text = Exposition::new("multiclaw_cloud");
+    sources.metrics.write(&mut text);
     let Some(figures) = sources.signalling.figures().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    write_signalling(&mut page, &figures);
-    write_desktops(&mut page, &sources.keeper.states());
-    (
-        [(CONTENT_TYPE, "text/plain; version=0.0.4")],
-        page.into_text(),
-    )
-        .into_response()
+    write_signalling(&mut text, &figures);
+    write_desktops(&mut text, &sources.keeper.states());
+    ([(CONTENT_TYPE, form.content_type())], text.finish(form)).into_response()
 }
 
-fn write_signalling(page: &mut Page, figures: &Figures) {
+fn write_signalling(text: &mut Exposition, figures: &Figures) {
     let counters = figures.counters;
     for (name, value, help) in [
-        ("sessions_opened_total", counters.sessions_opened, "Opened."),
+        ("sessions_opened", counters.sessions_opened, "Opened"),
+        ("sessions_expired", counters.sessions_expired, "Ran out"),
+        ("opens_refused", counters.opens_refused, "Openings refused"),
         (
-            "sessions_expired_total",
-            counters.sessions_expired,
-            "Ran out.",
-        ),
-        (
-            "opens_refused_total",
-            counters.opens_refused,
-            "Openings refused.",
-        ),
-        (
-            "resumes_refused_total",
+            "resumes_refused",
             counters.resumes_refused,
-            "Resumptions refused.",
+            "Resumptions refused",
         ),
+        ("renewals", counters.renewals, "Session tokens renewed"),
         (
-            "renewals_total",
-            counters.renewals,
-            "Session tokens renewed.",
-        ),
-        (
-            "registrations_total",
+            "registrations",
             counters.registrations,
-            "Agent hosts registered.",
+            "Agent hosts registered",
         ),
         (
-            "registrations_refused_total",
+            "registrations_refused",
             counters.registrations_refused,
-            "Refused.",
+            "Refused",
         ),
         (
-            "agents_fenced_total",
+            "agents_fenced",
             counters.agents_fenced,
-            "Agent hosts replaced.",
+            "Agent hosts replaced",
         ),
     ] {
-        page.family(name, Kind::Counter, help);
-        page.sample(&[], value);
+        text.counter(name, help, value);
     }
     for (name, value, help) in [
-        ("sessions", figures.sessions, "Sessions alive."),
+        ("sessions", figures.sessions, "Sessions alive"),
         (
             "agent_hosts",
             figures.instances,
-            "Agent hosts registered now.",
+            "Agent hosts registered now",
         ),
         (
             "sockets",
             figures.sockets,
-            "WebSockets of viewers and agent hosts.",
+            "WebSockets of viewers and agent hosts",
         ),
     ] {
-        page.family(name, Kind::Gauge, help);
-        page.sample(&[], value);
+        text.gauge(name, help, value as u64);
     }
 }
 
-fn write_desktops(page: &mut Page, states: &[DesktopState]) {
-    page.family(
-        "desktops",
-        Kind::Gauge,
-        "Desktops the driver looks after, by state.",
-    );
-    for state in DesktopState::ALL {
+fn write_desktops(text: &mut Exposition, states: &[DesktopState]) {
+    let by_state = DesktopState::ALL.map(|state| {
         let count = states.iter().filter(|found| **found == state).count();
-        page.sample(&[("state", state.as_str())], count);
-    }
+        (Some(("state", state.as_str())), count as u64)
+    });
+    let help = "Desktops the driver looks after, by state";
+    text.gauges("desktops", help, by_state);
 }

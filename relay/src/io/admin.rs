@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get};
 use protocol::Secret;
+use protocol::exposition::{Exposition, Form};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -19,7 +20,6 @@ use super::probe::Probe;
 use super::web::WebTally;
 use super::worker::{Control, Handle};
 use crate::config::{Config, Listen};
-use crate::exposition::{Exposition, Form};
 use crate::ledger::Ledger;
 use crate::metrics::{Counters, Drop, Traffic};
 use crate::server::AllocationView;
@@ -152,7 +152,7 @@ async fn answered<T>(answer: oneshot::Receiver<T>) -> Option<T> {
 }
 
 fn render(form: Form, counters: &Counters, web: &WebTally) -> String {
-    let mut text = Exposition::new(form);
+    let mut text = Exposition::new("multiclaw_relay");
     write_traffic(&mut text, counters);
     write_refusals(&mut text, counters);
     for (name, help, value) in [
@@ -190,7 +190,7 @@ fn render(form: Form, counters: &Counters, web: &WebTally) -> String {
     let outcomes = outcomes
         .map(|(outcome, count)| (Some(("outcome", outcome)), count.load(Ordering::Relaxed)));
     text.counters("web_connections", "HTTP connections of port 443", outcomes);
-    text.finish()
+    text.finish(form)
 }
 
 fn write_traffic(text: &mut Exposition, counters: &Counters) {
