@@ -31,6 +31,9 @@ pub struct Config {
     pub session: SessionConfig,
     #[serde(default)]
     pub identity: IdentityConfig,
+    /// Without it mails are written into a folder.
+    #[serde(default)]
+    pub smtp: Option<SmtpConfig>,
     #[serde(default)]
     pub quota: QuotaConfig,
     #[serde(default)]
@@ -43,6 +46,53 @@ pub struct Config {
     /// Desktops on this machine; without it there are only those that somebody else runs.
     #[serde(default)]
     pub embedded: Option<EmbeddedConfig>,
+}
+
+/// The server that takes mails.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmtpConfig {
+    pub host: String,
+    /// Default 465 for `tls`, 587 for `starttls`, 25 for `none`.
+    #[serde(default)]
+    pub port: Option<u16>,
+    #[serde(default)]
+    pub security: SmtpSecurity,
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Holds the user's password, and nothing else.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// An authority to trust beside those of the machine, as PEM.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// `MultiClaw <no-reply@example.org>`.
+    pub from: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SmtpSecurity {
+    #[default]
+    Tls,
+    Starttls,
+    /// For a server on this machine.
+    None,
+}
+
+impl SmtpConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.user.is_some() != self.password_file.is_some() {
+            let text = "`smtp.user` and `smtp.password_file` need each other";
+            return Err(ConfigError(text.into()));
+        }
+        let here = matches!(self.host.as_str(), "localhost" | "127.0.0.1" | "::1");
+        if self.user.is_some() && self.security == SmtpSecurity::None && !here {
+            let text = "`smtp.security` is `none`, which would send the password in the clear; use `tls` or `starttls`";
+            return Err(ConfigError(text.into()));
+        }
+        Ok(())
+    }
 }
 
 /// How long is kept what nobody needs to run.
@@ -185,6 +235,9 @@ impl Config {
         if !self.database.starts_with("sqlite:") {
             return refuse("`database` must begin with `sqlite:`".into());
         }
+        if let Some(smtp) = &self.smtp {
+            smtp.check()?;
+        }
         if let Some(url) = &self.public_url
             && !(url.starts_with("http://") || url.starts_with("https://"))
         {
@@ -302,6 +355,21 @@ shared_secrets = ["s"]
 [session]
 token_ttl_secs = 5
 "#;
+
+    #[test]
+    fn a_password_needs_a_user_and_is_not_sent_in_the_clear() {
+        let server = "[smtp]\nhost = \"mail.example.org\"\nfrom = \"a@example.org\"\n";
+        check_smtp(server, "password_file = \"/p\"", "`smtp.user`");
+        let clear = "user = \"u\"\npassword_file = \"/p\"\nsecurity = \"none\"";
+        check_smtp(server, clear, "in the clear");
+        let sound = format!("{GOOD}{server}security = \"starttls\"\nca_file = \"/ca.pem\"");
+        assert!(Config::parse(&sound).unwrap().smtp.is_some());
+    }
+
+    fn check_smtp(server: &str, rest: &str, complaint: &str) {
+        let error = Config::parse(&format!("{GOOD}{server}{rest}")).unwrap_err();
+        assert!(error.0.contains(complaint), "{error}");
+    }
 
     #[test]
     fn the_documented_file_is_understood() {

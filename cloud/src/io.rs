@@ -43,6 +43,7 @@ fn start(args: &args::Args) -> anyhow::Result<()> {
     }
     let config = args.configuration()?;
     if args.check_config {
+        identity::Outbox::check(&config)?;
         eprintln!("The configuration is sound.");
         return Ok(());
     }

@@ -140,6 +140,14 @@ const TESTS: &[Need] = &[
         Probe::Program("promtool"),
         "promtool, which checks the metrics",
     ),
+    need(
+        "python3-aiosmtpd",
+        Probe::File {
+            folder: "/usr/lib/python3/dist-packages",
+            part: "aiosmtpd",
+        },
+        "a mail server to send mails to",
+    ),
 ];
 
 /// To let other people's clients talk to the relay.

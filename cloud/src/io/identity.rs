@@ -10,7 +10,6 @@ mod members;
 mod sign_ins;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -33,7 +32,7 @@ use crate::identity::sign_in::{SignIn, Verdict, hash_of};
 use crate::identity::sign_in_cache::SignInCache;
 use crate::identity::{Hosts, WorkspaceId, guard};
 use hashing::Hashing;
-use mail::Outbox;
+pub(super) use mail::Outbox;
 
 /// How exact the time of last use is, in seconds: so seldom a busy sign-in writes.
 const TOUCH_EVERY_SECS: u64 = 60;
@@ -53,16 +52,16 @@ struct Tools {
 }
 
 impl Identity {
-    pub(super) fn new(store: Store, hosts: Hosts, mail: &Path) -> Result<Self> {
-        Ok(Self(Arc::new(Tools {
+    pub(super) fn new(store: Store, hosts: Hosts, outbox: Outbox) -> Self {
+        Self(Arc::new(Tools {
             store,
             hosts,
             hashing: Hashing::new(),
-            outbox: Outbox::open(mail)?,
+            outbox,
             lockout: Mutex::default(),
             rates: Mutex::default(),
             cache: Mutex::default(),
-        })))
+        }))
     }
 
     pub(super) fn routes(self) -> Router {

@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 use super::args::LogFormat;
 use super::desktops::EVENT_SOCKETS_MAX;
 use super::embedded::Embedded;
-use super::identity::Identity;
+use super::identity::{Identity, Outbox};
 use super::keeper::Keeper;
 use super::pages::Transport;
 use super::state::StateFolder;
@@ -71,6 +71,7 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
     let hosts = Hosts::new(&url, config.identity.host_suffix.as_deref());
     let metrics = Arc::new(Metrics::default());
     let keeper = start_keeper(config, &store, &signalling, address)?;
+    let outbox = Outbox::open(config, metrics.clone())?;
     let watched = Watched {
         store: store.clone(),
         signalling: signalling.clone(),
@@ -81,7 +82,7 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
         store: store.clone(),
         granter,
         signalling: signalling.clone(),
-        identity: Identity::new(store.clone(), hosts, &config.mail_folder())?,
+        identity: Identity::new(store.clone(), hosts, outbox),
         keeper,
         status: Status::start(config.status_folder(), watched)?,
         metrics,

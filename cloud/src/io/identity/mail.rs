@@ -1,63 +1,81 @@
-//! Mail, into a folder: one `.eml` file each, readable by the owner of the process only.
+//! Mail: to an SMTP server if one is configured, otherwise into a folder.
+//!
+//! Either way a mail is a file before whoever asked for it is answered: nobody waits for a server,
+//! and what was promised survives a restart.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+mod folder;
+mod smtp;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result};
-use uuid::Uuid;
+use anyhow::Result;
 
+use crate::config::{Config, ConfigError, SmtpConfig};
 use crate::identity::Email;
+use crate::metrics::Metrics;
+use folder::{Folder, WhenFull};
 
-/// Files in the folder. When full the oldest is deleted: links in it have long expired.
-const MAILS_MAX: usize = 1000;
+/// Who mails in the folder are from.
+const FOLDER_FROM: &str = "MultiClaw <no-reply@multiclaw>";
 
-pub(super) struct Outbox(PathBuf);
+/// Where mails go; cheap to clone.
+#[derive(Clone, Debug)]
+pub(in crate::io) enum Outbox {
+    Folder(Folder, Arc<Metrics>),
+    Smtp(smtp::Queue),
+}
 
 impl Outbox {
-    pub(super) fn open(folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).with_context(|| {
-            format!(
-                "cannot create the mail folder {}; make it writable or set `identity.mail_folder` to another",
-                folder.display()
-            )
-        })?;
-        Ok(Self(folder.to_owned()))
-    }
-
-    /// Addresses and our own words hold no line break, so no header can be smuggled in.
-    pub(super) fn send(&self, to: &Email, subject: &str, text: &str) -> Result<()> {
-        self.make_room()?;
-        let id = Uuid::now_v7();
-        let mail = format!(
-            "Message-ID: <{id}@multiclaw>\r\nFrom: MultiClaw <no-reply@multiclaw>\r\nTo: {to}\r\n\
-             Subject: {subject}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n"
-        );
-        let unfinished = self.0.join(format!(".{id}"));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(mail.as_bytes())?;
-        fs::rename(&unfinished, self.0.join(format!("{id}.eml")))?;
-        Ok(())
-    }
-
-    fn make_room(&self) -> Result<()> {
-        let mut mails: Vec<PathBuf> = fs::read_dir(&self.0)?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|end| end == "eml"))
-            .collect();
-        if mails.len() >= MAILS_MAX {
-            // Their names begin with the time.
-            mails.sort();
-            let excess = mails.len() + 1 - MAILS_MAX;
-            for old in mails.iter().take(excess) {
-                fs::remove_file(old)?;
-            }
+    /// # Errors
+    ///
+    /// If the folder cannot be written, or what is configured of the server makes no sense.
+    pub(in crate::io) fn open(config: &Config, metrics: Arc<Metrics>) -> Result<Self> {
+        match &config.smtp {
+            Some(smtp) => Self::through(smtp, &config.state.join("mail-queue"), metrics),
+            None => Self::into_folder(config.mail_folder(), metrics),
         }
-        Ok(())
+    }
+
+    pub(in crate::io) fn into_folder(folder: PathBuf, metrics: Arc<Metrics>) -> Result<Self> {
+        let folder = Folder::open(folder, FOLDER_FROM, WhenFull::DropOldest)?;
+        Ok(Self::Folder(folder, metrics))
+    }
+
+    fn through(config: &SmtpConfig, queue: &Path, metrics: Arc<Metrics>) -> Result<Self> {
+        let server = smtp::Server::new(config).map_err(unsound)?;
+        let folder = Folder::open(queue.to_owned(), &config.from, WhenFull::Refuse)?;
+        let queue = smtp::Queue::start(folder, server, smtp::Pace::default(), metrics);
+        Ok(Self::Smtp(queue))
+    }
+
+    /// What can be said of the configuration without asking the server.
+    pub(in crate::io) fn check(config: &Config) -> Result<(), ConfigError> {
+        match &config.smtp {
+            Some(config) => smtp::Server::new(config).map(drop).map_err(unsound),
+            None => Ok(()),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// If the mail could not be written.
+    pub(super) fn send(&self, to: &Email, subject: &'static str, text: &str) -> Result<()> {
+        match self {
+            Self::Folder(folder, metrics) => {
+                folder.place(to, subject, text)?;
+                metrics.mails.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Self::Smtp(queue) => queue.send(to, subject, text),
+        }
     }
 }
+
+fn unsound(error: anyhow::Error) -> ConfigError {
+    ConfigError(format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -169,8 +169,9 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let url = format!("http://{address}");
         let hosts = Hosts::new(&url, None);
+        let outbox = Outbox::into_folder(folder.join("mail"), Arc::default()).unwrap();
         let api = api::Api {
-            identity: Identity::new(store.clone(), hosts, &folder.join("mail")).unwrap(),
+            identity: Identity::new(store.clone(), hosts, outbox),
             store: store.clone(),
             granter,
             keeper: Keeper::start(store.clone(), signalling.clone(), Pretend::default()),
