@@ -16,8 +16,8 @@ pub struct Config {
     /// Where the service listens; port 0 takes a free one.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
-    /// `sqlite:/path/cloud.db`.
-    pub database: String,
+    /// `sqlite:/path/cloud.db`, or `postgres://user:password@host/database`.
+    pub database: Secret,
     #[serde(default)]
     pub bus: Bus,
     /// The address people use; default `http://` and where the service listens.
@@ -232,8 +232,10 @@ impl Config {
     /// [`ConfigError`] that names the key.
     pub fn check(&self) -> Result<(), ConfigError> {
         let refuse = |text: String| Err(ConfigError(text));
-        if !self.database.starts_with("sqlite:") {
-            return refuse("`database` must begin with `sqlite:`".into());
+        let known = ["sqlite:", "postgres:", "postgresql:"];
+        let database = self.database.expose();
+        if !known.iter().any(|scheme| database.starts_with(scheme)) {
+            return refuse("`database` must begin with `sqlite:` or `postgres:`".into());
         }
         if let Some(smtp) = &self.smtp {
             smtp.check()?;
@@ -402,7 +404,11 @@ token_ttl_secs = 5
                 "= 601",
                 "`session.token_ttl_secs` is 601, not 1 to 600",
             ),
-            ("sqlite:", "mysql:", "`database` must begin with `sqlite:`"),
+            (
+                "sqlite:",
+                "mysql:",
+                "`database` must begin with `sqlite:` or `postgres:`",
+            ),
         ] {
             let error = Config::parse(&GOOD.replace(from, to)).unwrap_err();
             assert_eq!(error.to_string(), said);

@@ -148,6 +148,14 @@ const TESTS: &[Need] = &[
         },
         "a mail server to send mails to",
     ),
+    need(
+        "postgresql",
+        Probe::File {
+            folder: "/usr/lib/postgresql",
+            part: "15",
+        },
+        "the other database the cloud runs on, started by the tests for themselves",
+    ),
 ];
 
 /// To let other people's clients talk to the relay.

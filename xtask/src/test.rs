@@ -141,6 +141,12 @@ fn steps() -> Vec<Step> {
         ),
         step("rust tests", nextest(), RUST_TESTS_LIMIT, Counts::Nextest),
         step(
+            "cloud on postgresql",
+            beside_postgres(&nextest(), "package(cloud)"),
+            RUST_TESTS_LIMIT,
+            Counts::Nextest,
+        ),
+        step(
             "doc tests",
             with_flags(cargo(&["test", "--doc"])),
             RUST_TESTS_LIMIT,
@@ -191,6 +197,22 @@ fn nextest() -> Command {
         "--status-level=fail",
         "--final-status-level=slow",
     ]))
+}
+
+/// The same tests, on a PostgreSQL that lives as long as they do.
+fn beside_postgres(tests: &Command, filter: &str) -> Command {
+    let mut command = Command::new("tests/postgres.sh");
+    command
+        .arg(tests.get_program())
+        .args(tests.get_args())
+        .args(["-E", filter])
+        .current_dir(repository::root());
+    for (name, value) in tests.get_envs() {
+        if let Some(value) = value {
+            command.env(name, value);
+        }
+    }
+    command
 }
 
 /// Node's own runner, one file at a time: each browser test has this machine to itself.

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::identity::{Email, MemberRole, WorkspaceId, password};
 
 pub(super) async fn execute(command: &Command, config: &Config) -> Result<()> {
-    let store = Store::open(&config.database).await?;
+    let store = Store::open(config.database.expose()).await?;
     let answer = match command {
         Command::Instance(command) => instance(command, config, &store).await?,
         Command::Access(command) => access(command, config, &store).await?,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use protocol::Secret;
 use protocol::id::InstanceId;
 
 use crate::config::{Config, ConfigError};
@@ -173,7 +174,7 @@ impl Args {
             config.listen = listen;
         }
         if let Some(database) = &self.database {
-            config.database.clone_from(database);
+            config.database = Secret::new(database);
         }
         if let Some(state) = &self.state {
             config.state.clone_from(state);

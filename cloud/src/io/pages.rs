@@ -8,6 +8,7 @@ use axum::http::header::{
     self, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
     REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
+use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -81,6 +82,16 @@ impl Served {
         let kind = [(CONTENT_TYPE, self.asset.content_type)];
         (caching, kind, self.asset.bytes).into_response()
     }
+}
+
+/// Nothing is called by a name with a NUL in it, and PostgreSQL refuses to look for one.
+pub(super) async fn refuse_nul(request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    let named = uri.path_and_query().map(PathAndQuery::as_str);
+    if named.is_some_and(|named| named.contains("%00")) {
+        return problem_response(&problems::not_found());
+    }
+    next.run(request).await
 }
 
 /// Headers that every answer carries.

@@ -57,7 +57,7 @@ pub(super) fn init_logs(format: LogFormat) {
 pub(super) async fn serve(config: &Config) -> Result<()> {
     let mut signals = Signals::new()?;
     let state = StateFolder::open(&config.state)?;
-    let store = Store::open(&config.database).await?;
+    let store = Store::open(config.database.expose()).await?;
     let granter = Granter::new(&state.key, config.regions(), config.terms())
         .context("the signing key cannot sign")?;
     let granter = Arc::new(granter);
@@ -142,6 +142,7 @@ pub(super) fn router(api: api::Api, url: &str) -> Router {
         .merge(signalling)
         .merge(pages::routes())
         .fallback(async || problem_response(&problems::not_found()))
+        .layer(middleware::from_fn(pages::refuse_nul))
         .layer(middleware::from_fn_with_state(
             transport,
             pages::add_headers,

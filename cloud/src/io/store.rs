@@ -1,11 +1,10 @@
-//! The database: SQLite, one file, every acknowledged change on disk before it is acknowledged.
+//! The database: SQLite, one file, or PostgreSQL; every acknowledged change is on disk before it is
+//! acknowledged.
 //!
-//! Migrations only go forward, in order, each in one transaction. A database written by a newer
-//! program is refused and not touched.
+//! The statements are the same for both. Migrations only go forward, in order, all in one
+//! transaction. A database written by a newer program is refused and not touched.
 
 use std::collections::HashSet;
-use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -14,11 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use signalling::io::StoreRequest;
 use signalling::{Effect, InstanceRecord, SessionRow};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
-};
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::any::AnyRow;
+use sqlx::{Any, AnyPool, Row, Transaction};
 use tokio::sync::mpsc;
 
 use crate::access::AccessRecord;
@@ -29,61 +25,35 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0020_identity.sql"),
     include_str!("../../migrations/0021_lifecycle.sql"),
 ];
-/// Connections to the file: one writes at a time, readers do not wait for it.
-const CONNECTIONS_MAX: u32 = 4;
-/// How long another program may hold the write lock before we give up.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Revocations are looked at for so long after they happened; sessions end within seconds.
 const REVOKED_WITHIN: Duration = Duration::from_secs(3600);
 
 pub(crate) mod desktops;
+mod engine;
 pub(crate) mod identity;
 mod prune;
 
+use engine::Engine;
+
 /// The database; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Store(SqlitePool);
+pub struct Store(AnyPool, Engine);
 
 impl Store {
     /// Opens or creates the database and brings it up to date.
     ///
     /// # Errors
     ///
-    /// One sentence with the next step if the file cannot be created, written or locked, or is of
-    /// a newer version.
+    /// One sentence with the next step if the database cannot be reached, created, written or
+    /// locked, or is of a newer version.
     pub async fn open(url: &str) -> Result<Self> {
-        let options = SqliteConnectOptions::from_str(url)
-            .with_context(|| {
-                format!("`{url}` is no database address; write sqlite:/path/cloud.db")
-            })?
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let file = options.get_filename().to_owned();
-        let advice = || {
-            let shown = file.display();
-            format!(
-                "cannot write the database {shown}; make it writable, stop whoever locks it, or set `database` to another file"
-            )
-        };
-        if let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) {
-            std::fs::create_dir_all(folder).with_context(advice)?;
-        }
-        let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            .acquire_timeout(BUSY_TIMEOUT * 2)
-            .connect_with(options)
-            .await
-            .with_context(advice)?;
-        let store = Self(pool);
-        let version = store.migrate().await.with_context(advice)?;
+        let (pool, engine, advice) = engine::open(url).await?;
+        let store = Self(pool, engine);
+        let version = store.migrate().await.with_context(|| advice.clone())?;
         let known = MIGRATIONS.len();
         if version > known {
             bail!(
-                "the database {} was written by a newer program (version {version}, this one knows {known}); start that program",
-                file.display()
+                "the database was written by a newer program (version {version}, this one knows {known}); start that program"
             );
         }
         Ok(store)
@@ -299,9 +269,22 @@ impl Store {
         Ok((instances, revoked))
     }
 
-    /// Returns the version found, or reached.
-    async fn migrate(&self) -> Result<usize> {
+    /// A transaction beside which no other of this subject runs, so that what it counts stays true
+    /// until it ends. SQLite has one writer at a time anyway.
+    async fn begin_alone(&self, subject: &str) -> Result<Transaction<'static, Any>> {
         let mut transaction = self.0.begin().await?;
+        if self.1 == Engine::Postgres {
+            sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+                .bind(subject)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        Ok(transaction)
+    }
+
+    /// Returns the version found, or reached. Of several nodes that start at once one migrates.
+    async fn migrate(&self) -> Result<usize> {
+        let mut transaction = self.begin_alone("migration").await?;
         sqlx::raw_sql("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
             .execute(&mut *transaction)
             .await?;
@@ -312,7 +295,10 @@ impl Store {
                 .try_get("version")?;
         let found = usize::try_from(found)?;
         for (version, migration) in (1_i64..).zip(MIGRATIONS).skip(found) {
-            sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
+            let statements = self.1.spelled(migration);
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statements))
+                .execute(&mut *transaction)
+                .await?;
             sqlx::query("INSERT INTO schema_version (version) VALUES ($1)")
                 .bind(version)
                 .execute(&mut *transaction)
@@ -352,7 +338,7 @@ pub async fn answer(store: Store, mut requests: mpsc::Receiver<StoreRequest>) {
     }
 }
 
-async fn apply(transaction: &mut Transaction<'_, Sqlite>, effect: &Effect) -> Result<()> {
+async fn apply(transaction: &mut Transaction<'_, Any>, effect: &Effect) -> Result<()> {
     let query = match effect {
         Effect::TicketSpent {
             ticket,
@@ -375,7 +361,7 @@ async fn apply(transaction: &mut Transaction<'_, Sqlite>, effect: &Effect) -> Re
     Ok(())
 }
 
-async fn store_session(transaction: &mut Transaction<'_, Sqlite>, row: &SessionRow) -> Result<()> {
+async fn store_session(transaction: &mut Transaction<'_, Any>, row: &SessionRow) -> Result<()> {
     sqlx::query(
         "INSERT INTO session (id, instance, role, mode, subject, region, generation, opened_unix, \
          issued_unix, expires_unix) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
@@ -396,7 +382,7 @@ async fn store_session(transaction: &mut Transaction<'_, Sqlite>, row: &SessionR
     Ok(())
 }
 
-fn session_row(row: &SqliteRow) -> Result<SessionRow> {
+fn session_row(row: &AnyRow) -> Result<SessionRow> {
     Ok(SessionRow {
         session: text(row, "id")?.parse()?,
         instance: InstanceId::new(&text(row, "instance")?)?,
@@ -411,7 +397,7 @@ fn session_row(row: &SqliteRow) -> Result<SessionRow> {
     })
 }
 
-fn instance_record(row: &SqliteRow) -> Result<InstanceRecord> {
+fn instance_record(row: &AnyRow) -> Result<InstanceRecord> {
     Ok(InstanceRecord {
         instance: InstanceId::new(&text(row, "id")?)?,
         region: text(row, "region")?,
@@ -419,7 +405,7 @@ fn instance_record(row: &SqliteRow) -> Result<InstanceRecord> {
     })
 }
 
-fn access_record(row: &SqliteRow) -> Result<AccessRecord> {
+fn access_record(row: &AnyRow) -> Result<AccessRecord> {
     let expires: Option<i64> = row.try_get("expires_unix")?;
     Ok(AccessRecord {
         id: text(row, "id")?,
@@ -431,15 +417,15 @@ fn access_record(row: &SqliteRow) -> Result<AccessRecord> {
     })
 }
 
-fn text(row: &SqliteRow, column: &str) -> Result<String> {
+fn text(row: &AnyRow, column: &str) -> Result<String> {
     Ok(row.try_get(column)?)
 }
 
-fn unix(row: &SqliteRow, column: &str) -> Result<u64> {
+fn unix(row: &AnyRow, column: &str) -> Result<u64> {
     Ok(u64::try_from(row.try_get::<i64, _>(column)?)?)
 }
 
-fn hash(row: &SqliteRow, column: &str) -> Result<[u8; 32]> {
+fn hash(row: &AnyRow, column: &str) -> Result<[u8; 32]> {
     let bytes: Vec<u8> = row.try_get(column)?;
     bytes
         .try_into()
@@ -464,4 +450,4 @@ fn from_word<T: DeserializeOwned>(word: &str) -> Result<T> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::io) mod tests;

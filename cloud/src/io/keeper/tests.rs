@@ -1,17 +1,15 @@
 //! The task with a driver that only notes: what it does with orders, news and faults.
 
-use std::path::PathBuf;
-
 use protocol::token::SigningKey;
 use signalling::Granter;
 use signalling::grant::Terms;
-use uuid::Uuid;
 
 use super::*;
 use crate::identity::WorkspaceId;
 use crate::io::driver::tests::{Pretend, desk};
 use crate::io::run::start_signalling;
 use crate::io::store::desktops::{Desktop, Keeper as Kept, Wish};
+use crate::io::store::tests::Folder;
 use crate::lifecycle::{Desired, Generation, Size};
 
 #[tokio::test]
@@ -81,14 +79,13 @@ struct World {
     store: Store,
     keeper: Keeper,
     driver: Pretend,
-    folder: PathBuf,
+    _folder: Folder,
 }
 
 impl World {
     async fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("multiclaw-{}", Uuid::new_v4()));
-        let url = format!("sqlite:{}/cloud.db", folder.display());
-        let store = Store::open(&url).await.unwrap();
+        let folder = Folder::new();
+        let store = folder.open().await;
         let key = SigningKey::from_seed([3; 32]).unwrap();
         let granter = Arc::new(Granter::new(&key, vec![], Terms::default()).unwrap());
         let signalling = start_signalling(granter, &store).await.unwrap();
@@ -97,7 +94,7 @@ impl World {
             keeper: Keeper::start(store.clone(), signalling, driver.clone()),
             store,
             driver,
-            folder,
+            _folder: folder,
         }
     }
 
@@ -132,12 +129,6 @@ impl World {
         while self.driver.noted().up.get(&desk()) != Some(&generation) {
             tokio::task::yield_now().await;
         }
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

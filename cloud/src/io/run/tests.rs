@@ -1,7 +1,5 @@
 //! The whole router over real sockets on a free port.
 
-use std::path::PathBuf;
-
 use protocol::id::InstanceId;
 use protocol::signal::Role;
 use protocol::token::SigningKey;
@@ -9,12 +7,12 @@ use signalling::InstanceRecord;
 use signalling::grant::Terms;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use uuid::Uuid;
 
 use super::*;
 use crate::access::{AccessKey, AccessRecord};
 use crate::config::QuotaConfig;
 use crate::io::driver::tests::Pretend;
+use crate::io::store::tests::Folder;
 
 #[tokio::test]
 async fn a_key_gets_a_ticket_for_its_own_instance() {
@@ -116,6 +114,8 @@ async fn what_is_not_there_is_a_problem_with_a_next_step() {
         "/connect/",
         "/viewer/../../etc/passwd",
         "/api/v1/x",
+        "/api/v1/instances/%00",
+        "/api/v1/audit?before=%00",
     ] {
         let answer = server.request("GET", path, "").await;
         assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
@@ -141,14 +141,13 @@ struct Server {
     store: Store,
     /// Opens "desk"; "other" exists too.
     key: String,
-    folder: PathBuf,
+    folder: Folder,
 }
 
 impl Server {
     async fn start() -> Self {
-        let folder = std::env::temp_dir().join(format!("multiclaw-{}", Uuid::new_v4()));
-        let url = format!("sqlite:{}/cloud.db", folder.display());
-        let store = Store::open(&url).await.unwrap();
+        let folder = Folder::new();
+        let store = folder.open().await;
         for name in ["desk", "other"] {
             let record = InstanceRecord {
                 instance: InstanceId::new(name).unwrap(),
@@ -169,7 +168,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let url = format!("http://{address}");
         let hosts = Hosts::new(&url, None);
-        let outbox = Outbox::into_folder(folder.join("mail"), Arc::default()).unwrap();
+        let outbox = Outbox::into_folder(folder.path().join("mail"), Arc::default()).unwrap();
         let api = api::Api {
             identity: Identity::new(store.clone(), hosts, outbox),
             store: store.clone(),
@@ -207,12 +206,6 @@ impl Server {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
         String::from_utf8(answer).unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use protocol::id::InstanceId;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::{Store, from_word, seconds, text, word};
 use crate::identity::WorkspaceId;
@@ -60,6 +60,7 @@ impl Store {
         desktops_max: u32,
         unix_now: Duration,
     ) -> Result<Limited> {
+        let mut transaction = self.begin_alone(&desktop.workspace).await?;
         let created = sqlx::query(
             "INSERT INTO instance (id, name, workspace, region, driver, size, desired, generation, \
              credential_hash, created_unix) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 \
@@ -78,8 +79,9 @@ impl Store {
         .bind([0_u8; 32].as_slice())
         .bind(seconds(unix_now)?)
         .bind(i64::from(desktops_max))
-        .execute(&self.0)
+        .execute(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         Ok(limited(created.rows_affected()))
     }
 
@@ -154,6 +156,7 @@ impl Store {
             Wish::Restart => (Desired::Running, "", 1),
         };
         let desired = word(&desired)?;
+        let mut transaction = self.begin_alone(&desktop.workspace).await?;
         let done = sqlx::query(
             "UPDATE instance SET generation = generation + (CASE WHEN $4 IN ('', desired) THEN $5 \
              ELSE 0 END), desired = $3 WHERE id = $1 AND workspace = $2 AND deleted_unix IS NULL \
@@ -168,8 +171,9 @@ impl Store {
         .bind(lives)
         .bind(DRIVER)
         .bind(i64::from(running_max))
-        .execute(&self.0)
+        .execute(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         Ok(limited(done.rows_affected()))
     }
 
@@ -204,7 +208,7 @@ fn limited(rows: u64) -> Limited {
     }
 }
 
-fn desktop(row: &SqliteRow) -> Result<Desktop> {
+fn desktop(row: &AnyRow) -> Result<Desktop> {
     let deleted: Option<i64> = row.try_get("deleted_unix")?;
     let desired = match deleted {
         Some(_) => Desired::Deleted,

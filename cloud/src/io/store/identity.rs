@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use uuid::Uuid;
 
 use super::{Store, from_word, hash, seconds, text, unix, word};
@@ -169,6 +169,7 @@ impl Store {
         account: &str,
         role: MemberRole,
     ) -> Result<bool> {
+        let mut transaction = self.begin_alone(workspace.as_str()).await?;
         let changed = sqlx::query(
             "UPDATE member SET role = $3 WHERE workspace = $1 AND account = $2 \
              AND removed_unix IS NULL AND ($3 = 'owner' OR EXISTS (SELECT 1 FROM member o \
@@ -177,8 +178,9 @@ impl Store {
         .bind(workspace.as_str())
         .bind(account)
         .bind(word(&role)?)
-        .execute(&self.0)
+        .execute(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         Ok(changed.rows_affected() == 1)
     }
 
@@ -189,7 +191,7 @@ impl Store {
         account: &str,
         unix_now: Duration,
     ) -> Result<bool> {
-        let mut transaction = self.0.begin().await?;
+        let mut transaction = self.begin_alone(workspace.as_str()).await?;
         let removed = sqlx::query(
             "UPDATE member SET removed_unix = $3 WHERE workspace = $1 AND account = $2 \
              AND removed_unix IS NULL AND EXISTS (SELECT 1 FROM member o WHERE o.workspace = $1 \
@@ -502,7 +504,7 @@ impl Store {
     }
 }
 
-fn account(row: &SqliteRow) -> Result<Account> {
+fn account(row: &AnyRow) -> Result<Account> {
     Ok(Account {
         id: text(row, "id")?,
         email: stored_email(row)?,
@@ -511,7 +513,7 @@ fn account(row: &SqliteRow) -> Result<Account> {
     })
 }
 
-fn link(row: &SqliteRow) -> Result<Link> {
+fn link(row: &AnyRow) -> Result<Link> {
     let role: Option<String> = row.try_get("role")?;
     Ok(Link {
         workspace: stored_workspace(row)?,
@@ -520,7 +522,7 @@ fn link(row: &SqliteRow) -> Result<Link> {
     })
 }
 
-fn sign_in(row: &SqliteRow) -> Result<SignIn> {
+fn sign_in(row: &AnyRow) -> Result<SignIn> {
     let rotated: Option<i64> = row.try_get("rotated_unix")?;
     let previous = match rotated {
         None => None,
@@ -545,10 +547,10 @@ fn sign_in(row: &SqliteRow) -> Result<SignIn> {
     })
 }
 
-fn stored_email(row: &SqliteRow) -> Result<Email> {
+fn stored_email(row: &AnyRow) -> Result<Email> {
     Email::parse(&text(row, "email")?).context("a stored email address is none")
 }
 
-fn stored_workspace(row: &SqliteRow) -> Result<WorkspaceId> {
+fn stored_workspace(row: &AnyRow) -> Result<WorkspaceId> {
     WorkspaceId::parse(&text(row, "workspace")?).context("a stored workspace is none")
 }

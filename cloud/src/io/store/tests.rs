@@ -1,9 +1,11 @@
 use std::path::PathBuf;
 
 use protocol::signal::{PathMode, Role};
+use sqlx::Connection;
 use uuid::Uuid;
 
 use super::*;
+use crate::identity::{Email, MemberRole, WorkspaceId};
 
 const NOW: Duration = Duration::from_secs(1_800_000_000);
 
@@ -121,20 +123,119 @@ async fn a_commit_stores_all_of_it_or_nothing() {
     assert!(store.load().await.unwrap().0.is_empty());
 }
 
-/// A folder of its own, gone after the test.
-pub(super) struct Folder(PathBuf);
+#[tokio::test]
+async fn two_requests_at_once_cannot_both_take_the_last_place() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let workspace = WorkspaceId::only();
+    let mut owners = Vec::new();
+    for name in ["a", "b"] {
+        let email = Email::parse(&format!("{name}@example.org")).unwrap();
+        let account = store.ensure_account(&email, None, NOW).await.unwrap();
+        let owner = MemberRole::Owner;
+        let added = store.add_member(&workspace, &account.id, owner, NOW);
+        added.await.unwrap();
+        owners.push(account.id);
+    }
+    for _ in 0..20 {
+        for owner in &owners {
+            let added = store.add_member(&workspace, owner, MemberRole::Owner, NOW);
+            added.await.unwrap();
+        }
+        // Each removes the other.
+        let (first, second) = tokio::join!(
+            store.remove_member(&workspace, &owners[0], NOW),
+            store.remove_member(&workspace, &owners[1], NOW),
+        );
+        assert_ne!(first.unwrap(), second.unwrap(), "one owner is left");
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_start_at_once_migrate_once() {
+    let folder = Folder::new();
+    let opened = futures_util::future::join_all((0..4).map(|_| folder.open())).await;
+    let versions = sqlx::query("SELECT version FROM schema_version ORDER BY version")
+        .fetch_all(&opened[0].0)
+        .await
+        .unwrap();
+    let versions: Vec<i64> = versions.iter().map(|row| row.get("version")).collect();
+    let known = i64::try_from(MIGRATIONS.len()).unwrap();
+    assert_eq!(versions, (1..=known).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_database_of_an_older_program_keeps_what_it_holds() {
+    let folder = Folder::new();
+    // As the first release left it.
+    let first = engine::open(&folder.made().await).await.unwrap();
+    for statements in [
+        "CREATE TABLE schema_version (version BIGINT NOT NULL);
+         INSERT INTO schema_version (version) VALUES (1);",
+        MIGRATIONS[0],
+        "INSERT INTO instance (id, region, credential_hash, created_unix)
+         VALUES ('desk', 'eu', 'x', 1);",
+    ] {
+        let statements = first.1.spelled(statements);
+        let statements = sqlx::raw_sql(sqlx::AssertSqlSafe(statements));
+        statements.execute(&first.0).await.unwrap();
+    }
+    let set = sqlx::query("UPDATE instance SET credential_hash = $1").bind([7_u8; 32].as_slice());
+    set.execute(&first.0).await.unwrap();
+    let store = folder.open().await;
+    assert_eq!(store.list_instances().await.unwrap(), [record("desk")]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named_and_its_password_is_not() {
+    let url = "postgres://cloud:s3cret@127.0.0.1:1/cloud";
+    let error = format!("{:#}", Store::open(url).await.unwrap_err());
+    assert!(error.contains("127.0.0.1:1; start it"), "{error}");
+    assert!(!error.contains("s3cret"), "{error}");
+}
+
+mod restart;
+
+/// A database of its own: a file in a folder, gone after the test, or a schema of the PostgreSQL
+/// the test run started (`tests/postgres.sh`).
+pub(in crate::io) struct Folder(PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> Self {
+    pub(in crate::io) fn new() -> Self {
         Self(std::env::temp_dir().join(format!("multiclaw-{}", Uuid::new_v4())))
     }
 
-    fn url(&self) -> String {
-        format!("sqlite:{}/cloud.db", self.0.display())
+    pub(in crate::io) fn path(&self) -> &std::path::Path {
+        &self.0
     }
 
-    pub(super) async fn open(&self) -> Store {
-        Store::open(&self.url()).await.unwrap()
+    fn url(&self) -> String {
+        match std::env::var("MULTICLAW_TEST_POSTGRES") {
+            Ok(server) => format!("{server}&options[search_path]={}", self.schema()),
+            Err(_) => format!("sqlite:{}/cloud.db", self.0.display()),
+        }
+    }
+
+    fn schema(&self) -> String {
+        let name = self.0.file_name().unwrap().to_str().unwrap();
+        name.replace('-', "_")
+    }
+
+    pub(in crate::io) async fn open(&self) -> Store {
+        Store::open(&self.made().await).await.unwrap()
+    }
+
+    /// Its address, once there is something to connect to.
+    async fn made(&self) -> String {
+        if let Ok(server) = std::env::var("MULTICLAW_TEST_POSTGRES") {
+            sqlx::any::install_default_drivers();
+            let mut connection = sqlx::AnyConnection::connect(&server).await.unwrap();
+            let made = format!("CREATE SCHEMA {}", self.schema());
+            let made = sqlx::raw_sql(sqlx::AssertSqlSafe(made));
+            // It may be there already, and if it could not be made, nothing after this works.
+            let _ = made.execute(&mut connection).await;
+        }
+        self.url()
     }
 }
 

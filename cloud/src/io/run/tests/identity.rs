@@ -468,7 +468,7 @@ impl Server {
 
     /// The token in the newest mail.
     fn mailed_token(&self) -> String {
-        let mails = std::fs::read_dir(self.folder.join("mail")).unwrap();
+        let mails = std::fs::read_dir(self.folder.path().join("mail")).unwrap();
         let newest = mails.map(|entry| entry.unwrap().path()).max().unwrap();
         let text = std::fs::read_to_string(newest).unwrap();
         let (_, token) = text.split_once("#token=").unwrap();
