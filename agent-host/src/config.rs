@@ -22,6 +22,8 @@ pub struct Config {
     #[serde(default)]
     pub video: Video,
     #[serde(default)]
+    pub audio: Audio,
+    #[serde(default)]
     pub network: Network,
 }
 
@@ -30,6 +32,39 @@ pub struct Config {
 pub struct Video {
     #[serde(default)]
     pub encoder: EncoderChoice,
+}
+
+/// What viewers hear.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audio {
+    pub enabled: bool,
+    /// The sound server, `unix:/run/…`; by default the one the environment names.
+    pub server: Option<String>,
+    /// A source of the sound server; by default what the default sink plays.
+    pub source: String,
+    /// Of Opus, in bits per second; [`Audio::BITRATE_MIN`] to [`Audio::BITRATE_MAX`].
+    pub bitrate: u32,
+}
+
+impl Audio {
+    /// Below it Opus sounds like a telephone.
+    pub const BITRATE_MIN: u32 = 16_000;
+    /// Above it nobody hears a difference.
+    pub const BITRATE_MAX: u32 = 256_000;
+    /// The sound server's name for the monitor of its default sink.
+    pub const DEFAULT_SOURCE: &str = "@DEFAULT_MONITOR@";
+}
+
+impl Default for Audio {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            server: None,
+            source: Self::DEFAULT_SOURCE.into(),
+            bitrate: 96_000,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -101,6 +136,21 @@ impl Config {
                 self.cloud
             )));
         }
+        let (min, max) = (Audio::BITRATE_MIN, Audio::BITRATE_MAX);
+        if !(min..=max).contains(&self.audio.bitrate) {
+            return Err(BadConfig(format!(
+                "audio.bitrate is {}; write {min} to {max} bits per second.",
+                self.audio.bitrate
+            )));
+        }
+        let server = self.audio.server.as_deref().unwrap_or("default");
+        for (key, value) in [("source", self.audio.source.as_str()), ("server", server)] {
+            if value.is_empty() || value.contains('\0') {
+                return Err(BadConfig(format!(
+                    "audio.{key} names nothing; write a {key} of PulseAudio, or leave it out."
+                )));
+            }
+        }
         Ok(self)
     }
 
@@ -168,6 +218,33 @@ encoder = "x264"
             config.signalling_url(),
             "wss://desk.multiclaw.io/api/v1/agent"
         );
+    }
+
+    #[test]
+    fn sound_is_on_at_the_default_sink_unless_the_file_says_otherwise() {
+        let config = Config::parse(GOOD, Overrides::default()).unwrap();
+        assert_eq!(config.audio, Audio::default());
+        let text = format!("{GOOD}[audio]\nenabled = false\nsource = \"desk.monitor\"\n");
+        let audio = Config::parse(&text, Overrides::default()).unwrap().audio;
+        assert_eq!(
+            (audio.enabled, audio.source.as_str(), audio.bitrate),
+            (false, "desk.monitor", 96_000)
+        );
+        let text = format!("{GOOD}[audio]\nbitrat = 64000\n");
+        assert_eq!(
+            refused(&text),
+            "line 9: there is no key \"bitrat\"; did you mean \"bitrate\"?"
+        );
+    }
+
+    #[test]
+    fn a_bitrate_opus_is_of_no_use_at_is_refused() {
+        for bitrate in [0, 15_999, 256_001] {
+            let text = format!("{GOOD}[audio]\nbitrate = {bitrate}\n");
+            assert!(refused(&text).contains("16000 to 256000"), "{bitrate}");
+        }
+        let text = format!("{GOOD}[audio]\nsource = \"\"\n");
+        assert!(refused(&text).contains("audio.source"));
     }
 
     #[test]

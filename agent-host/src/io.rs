@@ -5,11 +5,18 @@ pub mod bench;
 pub mod capture;
 mod clipboard;
 pub mod hands;
+#[expect(unsafe_code, reason = "opens libraries at run time")]
+mod library;
+#[expect(unsafe_code, reason = "calls libopus, loaded at run time")]
+pub mod opus;
+#[expect(unsafe_code, reason = "calls libpulse, loaded at run time")]
+pub mod pulse;
 mod repeat;
 mod resize;
 pub mod screen;
 #[expect(unsafe_code, reason = "maps the memory shared with the X server")]
 pub mod shm;
+pub mod sound;
 pub mod stop;
 pub mod trial;
 #[expect(

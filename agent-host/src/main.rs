@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use agent_host::config::{Config, Overrides};
 use agent_host::encode::EncoderChoice;
-use agent_host::io::agent::{Agent, Happening, happenings};
+use agent_host::io::agent::{Agent, Happening, Threads, happenings};
 use agent_host::io::trial::choose_encoder;
-use agent_host::io::{bench, hands, screen, stop};
+use agent_host::io::{bench, hands, screen, sound, stop};
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use peer::io::Trust;
@@ -195,6 +195,7 @@ fn serve(config: Config, credential: Secret, trust: Trust) -> anyhow::Result<()>
         Box::new(move |report| drop(from_hands.try_send(Happening::Hands(report)))),
     )
     .with_context(|| no_display(&config.display))?;
+    let sound = sound::start(&config.audio).context("the sound thread cannot be started")?;
     // Made once, before the first viewer waits for it.
     peer::Certificate::of_this_process();
     let ready = serde_json::json!({
@@ -205,7 +206,12 @@ fn serve(config: Config, credential: Secret, trust: Trust) -> anyhow::Result<()>
         "pid": std::process::id(),
     });
     println!("{ready}");
-    let agent = Agent::new(config, credential, trust, screen, hands, (happen, happened));
+    let threads = Threads {
+        screen,
+        hands,
+        sound,
+    };
+    let agent = Agent::new(config, credential, trust, threads, (happen, happened));
     runtime.block_on(async {
         let stop = stop::asked()?;
         agent.run(stop).await

@@ -17,6 +17,13 @@ pub enum Side {
     Viewer,
 }
 
+/// Whether a viewer asks for sound. A host sends it to whoever asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sound {
+    Wanted,
+    Unwanted,
+}
+
 /// Everything a [`Peer`](crate::Peer) needs to know at the start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -31,6 +38,8 @@ pub struct Config {
     /// Bounds of what is sent; the viewer's is never used.
     pub bitrate: BitrateRange,
     pub certificate: Certificate,
+    /// The host's is never used.
+    pub sound: Sound,
     /// Seeds the transaction ids of the TURN client. str0m draws its own randomness.
     pub seed: u64,
 }
@@ -50,6 +59,7 @@ impl Config {
             relays: Vec::new(),
             bitrate: BitrateRange::default(),
             certificate: Certificate::of_this_process(),
+            sound: Sound::Wanted,
             seed: 0,
         }
     }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use protocol::control::MESSAGE_LEN_MAX;
 use str0m::bwe::Bitrate;
 use str0m::config::DtlsVersion;
+use str0m::format::{Codec, FormatParams};
+use str0m::media::Frequency;
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Rtc, RtcConfig};
 
@@ -27,6 +29,10 @@ const SCTP_BUFFER_BYTES_MAX: usize = 2 * MESSAGE_LEN_MAX;
 const STUN_RTO_START: Duration = Duration::from_millis(200);
 const STUN_RTO_MAX: Duration = Duration::from_millis(800);
 const STUN_ATTEMPTS_MAX: usize = 5;
+/// Packets of sound held while one is missing, 10 ms each. When full the gap is given up: the
+/// decoder bridges it better than a listener waits.
+const REORDER_AUDIO_MAX: usize = 4;
+const OPUS: u8 = 111;
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// H.264 as `(payload type, RTX payload type, profile-level-id)`, packetization-mode 1 only.
@@ -50,6 +56,7 @@ pub(crate) fn build(config: &Config, now: Instant) -> Rtc {
         .set_stats_interval(Some(STATS_INTERVAL))
         .set_send_buffer_video(SEND_PACKETS_MAX)
         .set_reordering_size_video(REORDER_PACKETS_MAX)
+        .set_reordering_size_audio(REORDER_AUDIO_MAX)
         .set_sctp_max_buffered_amount(SCTP_BUFFER_BYTES_MAX)
         .set_sctp_max_message_size(MESSAGE_LEN_MAX as u32)
         // Two round trips less until the data channels open, where the other side knows it.
@@ -64,7 +71,22 @@ pub(crate) fn build(config: &Config, now: Instant) -> Rtc {
         let codecs = rtc_config.codec_config();
         codecs.add_h264(payload.into(), Some(rtx.into()), true, profile);
     }
+    add_opus(&mut rtc_config);
     rtc_config.build(now)
+}
+
+/// Both channels, which a receiver plays only if it asked for them (RFC 7587 §7.1).
+fn add_opus(config: &mut RtcConfig) {
+    let format = FormatParams {
+        min_p_time: Some(10),
+        stereo: Some(true),
+        sprop_stereo: Some(true),
+        use_inband_fec: Some(true),
+        ..FormatParams::default()
+    };
+    let clock = Frequency::FORTY_EIGHT_KHZ;
+    let codecs = config.codec_config();
+    codecs.add_config(OPUS.into(), None, Codec::Opus, clock, Some(2), format);
 }
 
 fn extensions() -> ExtensionMap {

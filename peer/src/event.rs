@@ -26,6 +26,10 @@ pub enum Event {
     Message { channel: Channel, bytes: Vec<u8> },
     /// A frame arrived, complete and in decoding order (viewer).
     Video(VideoFrame),
+    /// 10 ms of sound arrived, in order (viewer).
+    Audio(AudioPacket),
+    /// The viewer listens, or does not any more (host).
+    AudioWanted(bool),
     /// The viewer needs a key frame (host). Comes again while it is not served: coalesce.
     KeyFrameWanted,
     /// What may be sent from now on, in bits per second, inside the bounds of the configuration.
@@ -77,6 +81,30 @@ impl std::fmt::Debug for VideoFrame {
             .field("key", &self.key)
             .field("contiguous", &self.contiguous)
             .field("rtp_time", &self.rtp_time)
+            .finish_non_exhaustive()
+    }
+}
+
+/// 10 ms of sound as the decoder wants it.
+#[derive(Clone)]
+pub struct AudioPacket {
+    /// Opus, 48 kHz.
+    pub data: Arc<[u8]>,
+    /// RTP time in units of 1/48,000 s, extended to 64 bits. It jumps where there was silence.
+    pub rtp_time: u64,
+    /// Packets missing right before this one.
+    pub missing: u64,
+    /// Packets missing since the start.
+    pub lost: u64,
+    pub received_at: Instant,
+}
+
+impl std::fmt::Debug for AudioPacket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AudioPacket")
+            .field("len", &self.data.len())
+            .field("rtp_time", &self.rtp_time)
+            .field("missing", &self.missing)
             .finish_non_exhaustive()
     }
 }

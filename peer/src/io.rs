@@ -26,9 +26,9 @@ use std::time::{Instant, SystemTime};
 
 use protocol::signal::{Candidate, IceServer, PathMode};
 
-use crate::config::{BitrateRange, Side};
+use crate::config::{BitrateRange, Side, Sound};
 use crate::event::{Channel, Event, Path};
-use crate::peer::{NegotiationError, OutgoingFrame, Peer, SendError, VideoBacklog};
+use crate::peer::{NegotiationError, OutgoingAudio, OutgoingFrame, Peer, SendError, VideoBacklog};
 use session::Shared;
 
 pub use trust::Trust;
@@ -42,6 +42,8 @@ pub struct SessionConfig {
     pub addresses: Vec<IpAddr>,
     pub ice_servers: Vec<IceServer>,
     pub bitrate: BitrateRange,
+    /// Whether to ask for sound (viewer).
+    pub sound: Sound,
     /// Whose certificates relays may show.
     pub trust: Trust,
     /// For the name of the thread, at most 15 bytes.
@@ -148,6 +150,16 @@ impl Handle {
     /// [`SendError`].
     pub fn send_video(&self, frame: OutgoingFrame) -> Result<(), SendError> {
         self.with(|peer, now| peer.send_video(frame, now))
+            .unwrap_or(Err(SendError::NotConnected))
+    }
+
+    /// Sends 10 ms of sound; returns when they are with the kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`].
+    pub fn send_audio(&self, packet: OutgoingAudio) -> Result<(), SendError> {
+        self.with(|peer, now| peer.send_audio(packet, now))
             .unwrap_or(Err(SendError::NotConnected))
     }
 

@@ -1,5 +1,5 @@
-//! One WebRTC endpoint, shared by the agent host (answers, sends video) and the viewer (offers,
-//! receives video).
+//! One WebRTC endpoint, shared by the agent host (answers, sends video and sound) and the viewer
+//! (offers, receives them).
 //!
 //! [`Peer`] is the machine: str0m and the TURN clients behind one set of verbs. It owns no socket
 //! and no clock, so two of them and a relay run in one thread with a virtual clock. [`io`] is the
@@ -16,6 +16,7 @@ pub mod peer;
 pub mod stream_queue;
 pub mod turn_client;
 
+mod audio;
 mod candidates;
 mod channels;
 mod engine;
@@ -34,11 +35,11 @@ mod video;
 )]
 pub mod io;
 
-pub use config::{BitrateRange, Certificate, Config, RelayServer, RelayTransport, Side};
+pub use config::{BitrateRange, Certificate, Config, RelayServer, RelayTransport, Side, Sound};
 pub use event::{
-    Channel, CloseReason, Event, IceState, Path, PathEnd, PathKind, Stats, VideoFrame,
+    AudioPacket, Channel, CloseReason, Event, IceState, Path, PathEnd, PathKind, Stats, VideoFrame,
 };
 pub use peer::{
-    NegotiationError, OutgoingFrame, Peer, SendError, StreamId, StreamRequest, Transmit, Via,
-    VideoBacklog,
+    NegotiationError, OutgoingAudio, OutgoingFrame, Peer, SendError, StreamId, StreamRequest,
+    Transmit, Via, VideoBacklog,
 };

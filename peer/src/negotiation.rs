@@ -10,7 +10,7 @@ use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, MediaKind};
 
 use crate::channels;
-use crate::config::Side;
+use crate::config::{Side, Sound};
 use crate::event::{Channel, CloseReason, Event};
 use crate::peer::{NegotiationError, Peer};
 use crate::sdp;
@@ -53,8 +53,12 @@ impl Peer {
         if stands {
             change.ice_restart(KEEP_LOCAL_CANDIDATES);
         } else {
-            let video = change.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+            let video = change.add_media(MediaKind::Video, RECEIVE, None, None, None);
             mid = Some(video);
+            if self.sound == Sound::Wanted {
+                let line = change.add_media(MediaKind::Audio, RECEIVE, None, None, None);
+                self.audio.handle_media(line, RECEIVE);
+            }
             for channel in Channel::ALL {
                 change.add_channel_with_config(channels::config(channel));
             }
@@ -113,6 +117,7 @@ impl Peer {
     fn handle_remote_description(&mut self, remote: &Description, restarts: bool, now: Instant) {
         self.negotiation.stands = true;
         self.video.handle_description();
+        self.audio.handle_description();
         if restarts {
             self.relays.handle_restart(now);
         }
@@ -201,6 +206,7 @@ impl Peer {
     }
 }
 
+const RECEIVE: Direction = Direction::RecvOnly;
 const KEEP_LOCAL_CANDIDATES: bool = true;
 
 fn refused(error: impl std::fmt::Display) -> NegotiationError {

@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use protocol::control::MESSAGE_LEN_MAX;
 use protocol::signal::PathMode;
 use str0m::bwe::BweKind;
+use str0m::media::{Direction, MediaData, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{IceConnectionState, Input, Output, Rtc};
 
+use crate::audio::Audio;
 use crate::candidates::RemoteCandidates;
 use crate::channels::Channels;
-use crate::config::{BitrateRange, Config, RelayServer, RelayTransport, Side};
+use crate::config::{BitrateRange, Config, RelayServer, RelayTransport, Side, Sound};
 use crate::engine;
 use crate::event::{Channel, CloseReason, Event, IceState, Path, PathEnd, PathKind};
 use crate::negotiation::Negotiation;
@@ -38,6 +40,9 @@ const CHECK_HURRY: Duration = Duration::from_secs(3);
 /// the next key frame.
 const VIDEO_EVENTS_MAX: usize = 64;
 
+/// Packets of sound waiting for a slow consumer, 10 ms each. When full the newest is dropped.
+const AUDIO_EVENTS_MAX: usize = 32;
+
 /// One WebRTC endpoint. See the crate's front page for the rule it keeps.
 pub struct Peer {
     pub(crate) side: Side,
@@ -47,6 +52,8 @@ pub struct Peer {
     pub(crate) remote: RemoteCandidates,
     pub(crate) relays: Relays,
     pub(crate) video: Video,
+    pub(crate) audio: Audio,
+    pub(crate) sound: Sound,
     pub(crate) events: VecDeque<Event>,
     channels: Channels,
     bitrate: BitrateRange,
@@ -61,6 +68,7 @@ pub struct Peer {
     hurry_until: Option<Instant>,
     transmits: VecDeque<Transmit>,
     videos_queued: usize,
+    audios_queued: usize,
     datagrams_ignored: u64,
 }
 
@@ -74,6 +82,17 @@ pub struct OutgoingFrame {
     pub captured_at: Instant,
     /// The same moment on the wall clock, since the Unix epoch: abs-capture-time.
     pub captured_unix: Duration,
+}
+
+/// 10 ms of sound on their way out (host).
+#[derive(Clone, Debug)]
+pub struct OutgoingAudio {
+    /// Opus, 48 kHz.
+    pub data: Arc<[u8]>,
+    /// When its first sample was played: gives the RTP time.
+    pub captured_at: Instant,
+    /// Before it was silence.
+    pub begins: bool,
 }
 
 /// What waits in the pacer: skip a frame rather than let it grow.
@@ -151,6 +170,9 @@ pub enum SendError {
     /// The other side did not agree to H.264 as we speak it.
     #[error("no video was negotiated")]
     NoVideo,
+    /// The other side did not ask for sound, or does not any more.
+    #[error("no sound was negotiated")]
+    NoAudio,
 }
 
 impl Peer {
@@ -173,6 +195,8 @@ impl Peer {
             remote: RemoteCandidates::new(config.path_mode),
             relays: Relays::new(&config, now),
             video: Video::new(config.bitrate.start_bps, now),
+            audio: Audio::default(),
+            sound: config.sound,
             events: VecDeque::new(),
             channels: Channels::default(),
             bitrate: config.bitrate,
@@ -187,6 +211,7 @@ impl Peer {
             hurry_until: None,
             transmits: VecDeque::new(),
             videos_queued: 0,
+            audios_queued: 0,
             datagrams_ignored: 0,
         };
         if config.side == Side::Host {
@@ -329,8 +354,10 @@ impl Peer {
 
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
-        if let Some(Event::Video(_)) = event {
-            self.videos_queued -= 1;
+        match event {
+            Some(Event::Video(_)) => self.videos_queued -= 1,
+            Some(Event::Audio(_)) => self.audios_queued -= 1,
+            _ => {}
         }
         event
     }
@@ -356,6 +383,20 @@ impl Peer {
         }
         let sent = self.video.send(&mut self.rtc, frame);
         // A frame is packetised by a turn of str0m, not by the write.
+        self.drain(now);
+        sent
+    }
+
+    /// Sends 10 ms of sound, before any video that waits in the pacer (host).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: the packet is dropped.
+    pub fn send_audio(&mut self, packet: OutgoingAudio, now: Instant) -> Result<(), SendError> {
+        if self.closed || !self.connected {
+            return Err(SendError::NotConnected);
+        }
+        let sent = self.audio.send(&mut self.rtc, packet);
         self.drain(now);
         sent
     }
@@ -616,7 +657,14 @@ impl Peer {
         match event {
             Engine::Connected => self.handle_connected(now),
             Engine::IceConnectionStateChange(state) => self.handle_ice_state(state),
-            Engine::MediaAdded(media) => self.video.handle_media(media.mid),
+            Engine::MediaAdded(media) => match media.kind {
+                MediaKind::Video => self.video.handle_media(media.mid),
+                MediaKind::Audio => self.handle_audio_line(media.mid, media.direction),
+            },
+            Engine::MediaChanged(media) if self.audio.is(media.mid) => {
+                self.handle_audio_line(media.mid, media.direction);
+            }
+            Engine::MediaData(data) if self.audio.is(data.mid) => self.handle_sound(data),
             Engine::MediaData(data) => self.handle_media(data, now),
             Engine::ChannelOpen(id, label) => {
                 let opened = self.channels.handle_open(id, &label);
@@ -672,7 +720,7 @@ impl Peer {
         }
     }
 
-    fn handle_media(&mut self, data: str0m::media::MediaData, now: Instant) {
+    fn handle_media(&mut self, data: MediaData, now: Instant) {
         let frame = self.video.receive(data);
         let room = self.videos_queued < VIDEO_EVENTS_MAX;
         let useful = frame.key || (frame.contiguous && room);
@@ -682,6 +730,23 @@ impl Peer {
         if room {
             self.videos_queued += 1;
             self.events.push_back(Event::Video(frame));
+        }
+    }
+
+    fn handle_audio_line(&mut self, mid: Mid, direction: Direction) {
+        let before = self.audio.is_wanted();
+        self.audio.handle_media(mid, direction);
+        let wanted = self.audio.is_wanted();
+        if wanted != before {
+            self.events.push_back(Event::AudioWanted(wanted));
+        }
+    }
+
+    fn handle_sound(&mut self, data: MediaData) {
+        let packet = self.audio.receive(data);
+        if self.audios_queued < AUDIO_EVENTS_MAX {
+            self.audios_queued += 1;
+            self.events.push_back(Event::Audio(packet));
         }
     }
 

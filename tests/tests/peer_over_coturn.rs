@@ -19,6 +19,7 @@ fn session(side: Side, path_mode: PathMode, server: &IceServer) -> (Handle, Even
         addresses: vec![[127, 0, 0, 1].into()],
         ice_servers: vec![server.clone()],
         bitrate: BitrateRange::default(),
+        sound: peer::Sound::Wanted,
         trust: Trust::default(),
         name: format!("{side:?}"),
     })

@@ -65,6 +65,7 @@ impl Lab {
                 region: "test".into(),
             }],
             bitrate: BitrateRange::default(),
+            sound: peer::Sound::Wanted,
             trust: self.trust.clone(),
             name: format!("{side:?}"),
         })

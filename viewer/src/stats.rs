@@ -75,6 +75,14 @@ pub struct Decoded {
     pub capture_to_decoded: Option<Duration>,
 }
 
+/// Packets of sound since the session began, 10 ms each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Sound {
+    pub packets: u64,
+    pub bytes: u64,
+    pub lost: u64,
+}
+
 /// Collects; one per session.
 #[derive(Debug, Default)]
 pub struct Meter {
@@ -86,6 +94,7 @@ pub struct Meter {
     key_frames: u64,
     broken: u64,
     size: (u32, u32),
+    sound: Sound,
     frames_at_last_report: u64,
     last_report: Option<Instant>,
 }
@@ -101,6 +110,7 @@ pub struct Report {
     pub key_frames: u64,
     /// Frames the decoder refused.
     pub broken: u64,
+    pub audio: Sound,
     pub receive_ms: Option<Percentiles>,
     pub wait_ms: Option<Percentiles>,
     pub decode_ms: Option<Percentiles>,
@@ -125,6 +135,13 @@ impl Meter {
         self.broken += 1;
     }
 
+    /// A packet of sound came, after `missing` that did not.
+    pub fn handle_sound(&mut self, len: usize, missing: u64) {
+        self.sound.packets += 1;
+        self.sound.bytes += len as u64;
+        self.sound.lost += missing;
+    }
+
     /// Takes the report; frames per second are counted since the one before.
     pub fn report(&mut self, now: Instant) -> Report {
         let since = self.last_report.replace(now);
@@ -138,6 +155,7 @@ impl Meter {
             frames: self.frames,
             key_frames: self.key_frames,
             broken: self.broken,
+            audio: self.sound,
             receive_ms: self.receive.percentiles(),
             wait_ms: self.wait.percentiles(),
             decode_ms: self.decode.percentiles(),
@@ -214,6 +232,25 @@ mod tests {
         assert_eq!(report.fps, 60.0);
         assert_eq!((report.frames, report.key_frames), (30, 30));
         assert_eq!(report.capture_to_decoded_ms, None);
+    }
+
+    #[test]
+    fn sound_is_counted_with_what_is_missing() {
+        let mut meter = Meter::default();
+        for missing in [0, 2, 0] {
+            meter.handle_sound(120, missing);
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any instant will do as the epoch of a test"
+        )]
+        let report = meter.report(Instant::now());
+        let expected = Sound {
+            packets: 3,
+            bytes: 360,
+            lost: 2,
+        };
+        assert_eq!(report.audio, expected);
     }
 
     fn decoded() -> Decoded {

@@ -71,6 +71,19 @@ const DESKTOP: &[Need] = &[
         "its picture's encoder, loaded at run time (GPL); OpenH264 serves without it",
     ),
     need("openbox", Probe::Program("openbox"), "its window manager"),
+    need(
+        "pulseaudio",
+        Probe::Program("pulseaudio"),
+        "its sound server, with libpulse, which is loaded at run time",
+    ),
+    need(
+        "libopus0",
+        Probe::File {
+            folder: "/usr/lib",
+            part: "libopus.so.0",
+        },
+        "its sound's encoder, loaded at run time; without it viewers hear nothing",
+    ),
     need("xterm", Probe::Program("xterm"), "its terminal"),
     need("pcmanfm", Probe::Program("pcmanfm"), "its file manager"),
     need(
@@ -104,6 +117,11 @@ const TESTS: &[Need] = &[
         "npm",
         Probe::Program("npm"),
         "fetches Playwright and the type checker, exact versions",
+    ),
+    need(
+        "pulseaudio-utils",
+        Probe::Program("paplay"),
+        "plays sound on the desktop, for tests",
     ),
     need(
         "xdotool",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use peer::io::{Handle, SessionConfig, Trust};
-use peer::{BitrateRange, Channel, CloseReason, Event, OutgoingFrame, Side};
+use peer::{BitrateRange, Channel, CloseReason, Event, OutgoingAudio, OutgoingFrame, Side};
 use protocol::Secret;
 use protocol::control::{FromHost, image_parts};
 use protocol::id::SessionId;
@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::input::InputEvent;
 use crate::io::hands::{HandsCommand, HandsReport, Repeats};
 use crate::io::screen::{CodedFrame, Delivery, ScreenCommand, ScreenReport, Viewer};
+use crate::io::sound::{CodedSound, Listener, SoundCommand};
 use crate::io::wait::Outbox;
 use crate::offer::Offerer;
 use crate::registration::{Registration, SocketWish};
@@ -56,13 +57,20 @@ pub fn happenings() -> (mpsc::Sender<Happening>, mpsc::Receiver<Happening>) {
     mpsc::channel(HAPPENINGS_MAX)
 }
 
+/// The threads it gives orders to.
+pub struct Threads {
+    pub screen: Outbox<ScreenCommand>,
+    pub hands: Outbox<HandsCommand>,
+    /// `None` if there is no sound here.
+    pub sound: Option<Outbox<SoundCommand>>,
+}
+
 /// The task's belongings.
 pub struct Agent {
     config: Config,
     registration: Registration,
     sessions: HashMap<SessionId, Live>,
-    screen: Outbox<ScreenCommand>,
-    hands: Outbox<HandsCommand>,
+    threads: Threads,
     happened: mpsc::Receiver<Happening>,
     happen: mpsc::Sender<Happening>,
     failed: Option<String>,
@@ -79,6 +87,10 @@ struct Live {
     offerer: Option<Offerer>,
     peer: Handle,
     watching: bool,
+    /// It asked for sound.
+    hears: bool,
+    /// It is sent sound.
+    listening: bool,
 }
 
 /// Sends to one viewer, from the screen thread.
@@ -107,13 +119,25 @@ impl Viewer for PeerViewer {
     }
 }
 
+impl Listener for PeerViewer {
+    fn send_sound(&self, sound: &CodedSound) {
+        let outgoing = OutgoingAudio {
+            data: sound.data.clone(),
+            captured_at: sound.captured_at,
+            begins: sound.begins,
+        };
+        if let Err(error) = self.0.send_audio(outgoing) {
+            tracing::trace!(%error, "sound was not sent");
+        }
+    }
+}
+
 impl Agent {
     pub fn new(
         config: Config,
         credential: Secret,
         trust: Trust,
-        screen: Outbox<ScreenCommand>,
-        hands: Outbox<HandsCommand>,
+        threads: Threads,
         (happen, happened): (mpsc::Sender<Happening>, mpsc::Receiver<Happening>),
     ) -> Self {
         let instance = config.instance.clone();
@@ -122,8 +146,7 @@ impl Agent {
             config,
             registration,
             sessions: HashMap::new(),
-            screen,
-            hands,
+            threads,
             happened,
             happen,
             failed: None,
@@ -269,6 +292,8 @@ impl Agent {
                     offerer: None,
                     peer,
                     watching: false,
+                    hears: false,
+                    listening: false,
                 };
                 self.sessions.insert(id, live);
             }
@@ -292,6 +317,7 @@ impl Agent {
             addresses: self.config.network.addresses.clone(),
             ice_servers: session.ice_servers.clone(),
             bitrate: BitrateRange::default(),
+            sound: peer::Sound::Wanted,
             trust: self.trust.clone(),
             name: "peer".into(),
         })?;
@@ -340,9 +366,11 @@ impl Agent {
             return;
         }
         let (told, watched) = (live.told.clone(), std::mem::take(&mut live.watching));
+        live.hears = false;
         if watched {
             self.tell_screen(ScreenCommand::Unwatch(id));
         }
+        self.tell_listening(id);
         match self.start_peer(&told) {
             Ok(peer) => {
                 let generation = self.generations;
@@ -401,6 +429,11 @@ impl Agent {
                 let viewer = Box::new(PeerViewer(live.peer.clone()));
                 self.tell_screen(ScreenCommand::Watch(id, viewer));
                 self.tell_hands(HandsCommand::Repeat(Repeats::Viewers));
+                self.tell_listening(id);
+            }
+            Event::AudioWanted(wanted) => {
+                live.hears = wanted;
+                self.tell_listening(id);
             }
             Event::ChannelOpen(Channel::Control) => {
                 self.tell_screen(ScreenCommand::Introduce(id));
@@ -415,7 +448,36 @@ impl Agent {
             Event::PathChanged(path) => {
                 tracing::info!(session = %id, relayed = path.is_relayed(), "another path");
             }
-            Event::IceState(_) | Event::ChannelOpen(_) | Event::Video(_) | Event::Stats(_) => {}
+            Event::IceState(_)
+            | Event::ChannelOpen(_)
+            | Event::Video(_)
+            | Event::Audio(_)
+            | Event::Stats(_) => {}
+        }
+    }
+
+    /// Who is connected and asked for sound gets it.
+    fn tell_listening(&mut self, id: SessionId) {
+        let Some(live) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let wanted = live.watching && live.hears;
+        if wanted == std::mem::replace(&mut live.listening, wanted) {
+            return;
+        }
+        let command = if wanted {
+            SoundCommand::Listen(id, Box::new(PeerViewer(live.peer.clone())))
+        } else {
+            SoundCommand::Unlisten(id)
+        };
+        self.tell_sound(command);
+    }
+
+    fn tell_sound(&self, command: SoundCommand) {
+        if let Some(sound) = &self.threads.sound
+            && sound.send(command).is_err()
+        {
+            tracing::debug!("the sound thread takes no commands");
         }
     }
 
@@ -487,6 +549,9 @@ impl Agent {
 
     fn forget(&mut self, id: SessionId) -> Option<Live> {
         let live = self.sessions.remove(&id)?;
+        if live.listening {
+            self.tell_sound(SoundCommand::Unlisten(id));
+        }
         if live.watching {
             self.tell_screen(ScreenCommand::Unwatch(id));
             // Who may not press anything holds nothing; what another viewer holds is theirs.
@@ -570,18 +635,19 @@ impl Agent {
         }
         self.tell_hands(HandsCommand::Stop);
         self.tell_screen(ScreenCommand::Stop);
+        self.tell_sound(SoundCommand::Stop);
         tokio::time::sleep(FAREWELL).await;
     }
 
     /// Full hands: the newest input is lost, as on a machine that hangs.
     fn tell_hands(&self, command: HandsCommand) {
-        if self.hands.send(command).is_err() {
+        if self.threads.hands.send(command).is_err() {
             tracing::debug!("the hands take no commands");
         }
     }
 
     fn tell_screen(&self, command: ScreenCommand) {
-        if self.screen.send(command).is_err() {
+        if self.threads.screen.send(command).is_err() {
             tracing::debug!("the screen thread takes no commands");
         }
     }

@@ -1,6 +1,6 @@
 //! Waiting for an X connection and for commands at once, without a tick: poll(2) and an eventfd.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::time::Duration;
@@ -79,6 +79,11 @@ pub fn mailbox<T>() -> std::io::Result<(Outbox<T>, Inbox<T>)> {
 impl<T> Inbox<T> {
     pub fn try_take(&self) -> Option<T> {
         self.commands.try_recv().ok()
+    }
+
+    /// Can be read while a command is there, for who waits in another way than [`Inbox::wait`].
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
     }
 
     /// Sleeps until a command came, `other` can be read, or `timeout` passed; `None` waits on.

@@ -69,6 +69,7 @@ pub(super) fn start(config: SessionConfig, events: Sender<Event>) -> anyhow::Res
         relays,
         bitrate: config.bitrate,
         certificate: Certificate::of_this_process(),
+        sound: config.sound,
         seed: seed(),
     };
     let shared = Arc::new(Shared {

@@ -12,6 +12,7 @@ fn session(side: Side) -> (Handle, Events) {
         addresses: vec![[127, 0, 0, 1].into()],
         ice_servers: Vec::new(),
         bitrate: BitrateRange::default(),
+        sound: crate::config::Sound::Wanted,
         trust: Trust::default(),
         name: format!("{side:?}"),
     })

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use peer::Sound;
 use peer::io::Trust;
 use protocol::Secret;
 use protocol::id::InstanceId;
@@ -81,6 +82,9 @@ struct Connect {
     /// Leave after so many seconds; it is a failure if no picture came.
     #[arg(long, value_name = "SECS")]
     duration: Option<f64>,
+    /// Without sound: none is asked for.
+    #[arg(long)]
+    mute: bool,
     /// Write the last picture to FILE.png or FILE.ppm.
     #[arg(long, value_name = "FILE")]
     snapshot: Option<PathBuf>,
@@ -195,6 +199,10 @@ fn options(flags: Connect) -> anyhow::Result<Options> {
         duration: duration.context("--duration is not a time")?,
         snapshot: flags.snapshot,
         trust: trust.unwrap_or_default(),
+        sound: match flags.mute {
+            true => Sound::Unwanted,
+            false => Sound::Wanted,
+        },
         visitor: None,
     })
 }

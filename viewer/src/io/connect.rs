@@ -39,6 +39,7 @@ pub(super) struct Options {
     pub(super) duration: Option<Duration>,
     pub(super) snapshot: Option<PathBuf>,
     pub(super) trust: peer::io::Trust,
+    pub(super) sound: peer::Sound,
     /// Print a line a second.
     pub(super) prints: bool,
     /// Who measures this session for a load test.
@@ -318,6 +319,7 @@ impl<'a> Desk<'a> {
             addresses: Vec::new(),
             ice_servers,
             bitrate: peer::BitrateRange::default(),
+            sound: self.options.sound,
             trust: self.options.trust.clone(),
             name: "viewer-peer".into(),
         })?;

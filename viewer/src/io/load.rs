@@ -212,6 +212,7 @@ fn start(
         snapshot: None,
         prints: false,
         trust: arrivals.trust.clone(),
+        sound: peer::Sound::Unwanted,
         visitor: Some(Arc::clone(&visitor)),
     };
     let clicks = arrivals.click_every.map(|mean| {

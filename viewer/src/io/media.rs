@@ -120,6 +120,11 @@ impl Media {
                 }
                 None
             }
+            Event::Audio(packet) => {
+                let mut books = lock(&self.into.books);
+                books.meter.handle_sound(packet.data.len(), packet.missing);
+                None
+            }
             Event::Message {
                 channel: Channel::Control,
                 bytes,
