@@ -19,6 +19,52 @@ pub struct Placement {
     pub height: u32,
 }
 
+/// Pixels `left..right` × `top..bottom`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    pub left: u32,
+    pub top: u32,
+    pub right: u32,
+    pub bottom: u32,
+}
+
+impl Area {
+    pub fn whole(size: Size) -> Self {
+        Self {
+            left: 0,
+            top: 0,
+            right: size.width,
+            bottom: size.height,
+        }
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.left >= self.right || self.top >= self.bottom
+    }
+
+    /// The smallest area around both.
+    pub fn union(self, other: Self) -> Self {
+        Self {
+            left: self.left.min(other.left),
+            top: self.top.min(other.top),
+            right: self.right.max(other.right),
+            bottom: self.bottom.max(other.bottom),
+        }
+    }
+
+    /// Its edges moved outwards to even pixels, where chroma has one sample for two, and cut to
+    /// `size`.
+    pub fn even_within(self, size: Size) -> Self {
+        let up = |edge: u32| edge.saturating_add(1) & !1;
+        Self {
+            left: self.left & !1,
+            top: self.top & !1,
+            right: up(self.right).min(size.width),
+            bottom: up(self.bottom).min(size.height),
+        }
+    }
+}
+
 impl Size {
     pub fn new(width: u32, height: u32) -> Self {
         Self { width, height }
@@ -63,6 +109,31 @@ impl Size {
 }
 
 impl Placement {
+    /// The window's pixels that show some of `area` of a picture of this size; a blended pixel
+    /// shows two neighbours.
+    pub fn shows(self, area: Area, picture: Size) -> Area {
+        let along = |(first, end): (u32, u32), from: u32, drawn: u32, edge: u32| {
+            let spread = u64::from(!drawn.is_multiple_of(edge.max(1)));
+            let (drawn, edge) = (u64::from(drawn), u64::from(edge.max(1)));
+            let first = u64::from(first).saturating_sub(spread) * drawn / edge;
+            let end = ((u64::from(end) + spread) * drawn)
+                .div_ceil(edge)
+                .min(drawn);
+            // Both lie within the drawn edge, which is 32 bits.
+            (from + first.min(drawn) as u32, from + end as u32)
+        };
+        let columns = (area.left, area.right);
+        let (left, right) = along(columns, self.left, self.width, picture.width);
+        let rows = (area.top, area.bottom);
+        let (top, bottom) = along(rows, self.top, self.height, picture.height);
+        Area {
+            left,
+            top,
+            right,
+            bottom,
+        }
+    }
+
     /// The desktop's pixel under a point of the window; outside the picture, the nearest one.
     pub fn desktop_point(self, (x, y): (f64, f64), desktop: Size) -> (u16, u16) {
         let along = |at: f64, from: u32, drawn: u32, edge: u32| {

@@ -3,6 +3,7 @@
 use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix};
 
 use crate::decode::{Chroma, Picture};
+use crate::geometry::{Area, Size};
 
 /// Largest edge accepted from a decoder, in pixels: H.264 level 6.2 ends at 16,864.
 const EDGE_MAX: u32 = 16_864;
@@ -15,23 +16,6 @@ pub struct Bgra {
     pub pixels: Vec<u8>,
 }
 
-/// Rows `first..end` of a picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rows {
-    pub first: u32,
-    pub end: u32,
-}
-
-impl Rows {
-    /// The rows of both and those between them.
-    pub fn union(self, other: Self) -> Self {
-        Self {
-            first: self.first.min(other.first),
-            end: self.end.max(other.end),
-        }
-    }
-}
-
 /// Why a picture cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
@@ -42,22 +26,16 @@ pub enum ImageError {
 }
 
 impl Bgra {
+    pub fn size(&self) -> Size {
+        Size::new(self.width, self.height)
+    }
+
     /// Makes this picture show `picture`, converting everything.
     ///
     /// # Errors
     ///
     /// [`ImageError`]; the pixels are then unspecified.
     pub fn show(&mut self, picture: &Picture<'_>) -> Result<(), ImageError> {
-        self.fit(picture)?;
-        let all = Rows {
-            first: 0,
-            end: picture.height,
-        };
-        self.show_rows(picture, all)
-    }
-
-    /// Takes the size of `picture`; pixels keep their values only if the size stays.
-    fn fit(&mut self, picture: &Picture<'_>) -> Result<(), ImageError> {
         let edge = 1..=EDGE_MAX;
         let (width, height) = (picture.width, picture.height);
         if !edge.contains(&width) || !edge.contains(&height) {
@@ -65,46 +43,47 @@ impl Bgra {
         }
         (self.width, self.height) = (width, height);
         self.pixels.resize(width as usize * height as usize * 4, 0);
-        Ok(())
+        self.convert(picture, Area::whole(self.size()))
     }
 
-    /// Converts some rows; those of a pair that shares its chroma are converted together.
-    fn show_rows(&mut self, picture: &Picture<'_>, rows: Rows) -> Result<(), ImageError> {
-        let first = rows.first & !1;
-        let end = (rows.end.saturating_add(1) & !1).min(picture.height);
-        if first >= end {
+    /// Makes this picture show `picture`, which differs from what it shows only in `area`.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError`]; the pixels are then unspecified.
+    pub fn show_changed(&mut self, picture: &Picture<'_>, area: Area) -> Result<(), ImageError> {
+        if (self.width, self.height) != (picture.width, picture.height) {
+            return self.show(picture);
+        }
+        self.convert(picture, area)
+    }
+
+    /// Pixels that share their chroma are converted together.
+    fn convert(&mut self, picture: &Picture<'_>, area: Area) -> Result<(), ImageError> {
+        let area = area.even_within(self.size());
+        if area.is_empty() {
             return Ok(());
         }
-        let (chroma_first, chroma_rows) = match picture.chroma {
-            Chroma::I420 => (first / 2, (end - first).div_ceil(2)),
-            Chroma::I444 => (first, end - first),
+        let (convert, chroma): (Convert, _) = match picture.chroma {
+            Chroma::I420 => (yuv::yuv420_to_bgra, (area.left / 2, area.top / 2)),
+            Chroma::I444 => (yuv::yuv444_to_bgra, (area.left, area.top)),
         };
-        let plane = YuvPlanarImage {
-            y_plane: slice(picture.y, first, end - first, picture.y_stride)?,
+        let luma = (area.left, area.top);
+        let image = YuvPlanarImage {
+            y_plane: from(picture.y, luma, picture.y_stride)?,
             y_stride: picture.y_stride,
-            u_plane: slice(picture.u, chroma_first, chroma_rows, picture.uv_stride)?,
+            u_plane: from(picture.u, chroma, picture.uv_stride)?,
             u_stride: picture.uv_stride,
-            v_plane: slice(picture.v, chroma_first, chroma_rows, picture.uv_stride)?,
+            v_plane: from(picture.v, chroma, picture.uv_stride)?,
             v_stride: picture.uv_stride,
-            width: picture.width,
-            height: end - first,
+            width: area.right - area.left,
+            height: area.bottom - area.top,
         };
         let stride = self.width * 4;
-        let from = first as usize * stride as usize;
-        let to = end as usize * stride as usize;
-        let out = self.pixels.get_mut(from..to).ok_or(ImageError::Plane)?;
-        let convert = match picture.chroma {
-            Chroma::I420 => yuv::yuv420_to_bgra,
-            Chroma::I444 => yuv::yuv444_to_bgra,
-        };
-        convert(
-            &plane,
-            out,
-            stride,
-            YuvRange::Limited,
-            YuvStandardMatrix::Bt709,
-        )
-        .map_err(|_| ImageError::Plane)
+        let first = area.top as usize * stride as usize + area.left as usize * 4;
+        let out = self.pixels.get_mut(first..).ok_or(ImageError::Plane)?;
+        let (range, matrix) = (YuvRange::Limited, YuvStandardMatrix::Bt709);
+        convert(&image, out, stride, range, matrix).map_err(|_| ImageError::Plane)
     }
 
     /// The picture as a binary PPM (P6).
@@ -139,97 +118,111 @@ impl Bgra {
     }
 }
 
-/// Some rows of a plane. The last row may end where its pixels do.
-fn slice(plane: &[u8], first: u32, rows: u32, stride: u32) -> Result<&[u8], ImageError> {
-    let start = first as usize * stride as usize;
-    let end = start + rows as usize * stride as usize;
-    let rest = plane.get(start..).ok_or(ImageError::Plane)?;
-    Ok(rest.get(..end - start).unwrap_or(rest))
+type Convert = fn(
+    &YuvPlanarImage<'_, u8>,
+    &mut [u8],
+    u32,
+    YuvRange,
+    YuvStandardMatrix,
+) -> Result<(), yuv::YuvError>;
+
+/// A plane from one of its samples on.
+fn from(plane: &[u8], (left, top): (u32, u32), stride: u32) -> Result<&[u8], ImageError> {
+    let first = top as usize * stride as usize + left as usize;
+    plane.get(first..).ok_or(ImageError::Plane)
 }
 
-/// Remembers the last picture to tell which rows of the next differ from it.
+/// Remembers the last picture to tell where the next differs from it.
 ///
-/// Costs a copy of the planes (3 MB at 1080p) and one comparison per picture, about a quarter of
-/// what converting and showing every row costs.
+/// Costs a copy of the planes (3 MB at 1080p) and one comparison per picture.
 #[derive(Debug, Default)]
-pub struct ChangedRows {
-    size: (u32, u32),
-    y: Vec<u8>,
-    u: Vec<u8>,
-    v: Vec<u8>,
+pub struct Changes {
+    size: Size,
+    y: Plane,
+    u: Plane,
+    v: Plane,
 }
 
-impl ChangedRows {
-    /// The rows that changed since the last call; `None` if none did.
-    pub fn handle_picture(&mut self, picture: &Picture<'_>) -> Option<Rows> {
-        let size = (picture.width, picture.height);
-        let all = Rows {
-            first: 0,
-            end: picture.height,
-        };
-        let same_shape = self.size == size
-            && self.y.len() == picture.y.len()
-            && self.u.len() == picture.u.len()
-            && self.v.len() == picture.v.len();
-        if !same_shape {
-            self.size = size;
-            self.y = picture.y.to_vec();
-            self.u = picture.u.to_vec();
-            self.v = picture.v.to_vec();
-            return Some(all);
-        }
-        let luma = update(&mut self.y, picture.y, picture.y_stride);
-        let per_chroma_row = match picture.chroma {
+/// Rows without gaps.
+#[derive(Debug, Default)]
+struct Plane {
+    width: usize,
+    samples: Vec<u8>,
+}
+
+impl Changes {
+    /// Where the picture differs from that of the last call; `None` if nowhere.
+    pub fn handle_picture(&mut self, picture: &Picture<'_>) -> Option<Area> {
+        let size = Size::new(picture.width, picture.height);
+        let per_chroma = match picture.chroma {
             Chroma::I420 => 2,
             Chroma::I444 => 1,
         };
+        let is_new = self.size != size;
+        self.size = size;
+        let chroma = Size::new(
+            size.width.div_ceil(per_chroma),
+            size.height.div_ceil(per_chroma),
+        );
+        let luma = self.y.update(picture.y, picture.y_stride, size);
         let chroma = [
-            update(&mut self.u, picture.u, picture.uv_stride),
-            update(&mut self.v, picture.v, picture.uv_stride),
+            self.u.update(picture.u, picture.uv_stride, chroma),
+            self.v.update(picture.v, picture.uv_stride, chroma),
         ];
-        let chroma = chroma.into_iter().flatten().map(|rows| Rows {
-            first: rows.first * per_chroma_row,
-            end: (rows.end * per_chroma_row).min(picture.height),
+        let chroma = chroma.into_iter().flatten().map(|area| Area {
+            left: area.left * per_chroma,
+            top: area.top * per_chroma,
+            right: (area.right * per_chroma).min(size.width),
+            bottom: (area.bottom * per_chroma).min(size.height),
         });
-        luma.into_iter()
-            .chain(chroma)
-            .reduce(Rows::union)
-            .map(|rows| Rows {
-                first: rows.first.min(picture.height),
-                end: rows.end.min(picture.height),
-            })
+        let changed = luma.into_iter().chain(chroma).reduce(Area::union);
+        if is_new {
+            return Some(Area::whole(size));
+        }
+        changed
     }
 }
 
-/// Copies the rows of `new` that differ into `old`, and says which they are.
-fn update(old: &mut [u8], new: &[u8], stride: u32) -> Option<Rows> {
-    let stride = (stride as usize).max(1);
-    let mut changed: Option<Rows> = None;
-    for (index, (old, new)) in old.chunks_mut(stride).zip(new.chunks(stride)).enumerate() {
-        if old != new {
-            old.copy_from_slice(new);
-            let row = u32::try_from(index).unwrap_or(u32::MAX - 1);
-            let first = changed.map_or(row, |rows| rows.first);
-            changed = Some(Rows {
-                first,
-                end: row + 1,
-            });
-        }
-    }
-    changed
-}
+impl Plane {
+    /// Takes what differs in `new` and says where it lies, as wide as whole pieces.
+    fn update(&mut self, new: &[u8], stride: u32, size: Size) -> Option<Area> {
+        /// Samples compared at a time; the width of an area is a multiple of it.
+        const PIECE: usize = 64;
 
-impl Bgra {
-    /// Makes this picture show `picture`, of which only `rows` differ from what it shows.
-    ///
-    /// # Errors
-    ///
-    /// [`ImageError`]; the pixels are then unspecified.
-    pub fn show_changed(&mut self, picture: &Picture<'_>, rows: Rows) -> Result<(), ImageError> {
-        if (self.width, self.height) != (picture.width, picture.height) {
-            return self.show(picture);
+        let (width, stride) = (size.width as usize, stride as usize);
+        self.width = width;
+        self.samples.resize(width * size.height as usize, 0);
+        if width == 0 || stride == 0 {
+            return None;
         }
-        self.show_rows(picture, rows)
+        let mut changed: Option<Area> = None;
+        let rows = self.samples.chunks_mut(width).zip(new.chunks(stride));
+        for (top, (old, new)) in (0..).zip(rows) {
+            let new = new.get(..width).unwrap_or(new);
+            if *old == *new {
+                continue;
+            }
+            let differs = |(old, new): (&[u8], &[u8])| old != new;
+            let first = old.chunks(PIECE).zip(new.chunks(PIECE)).position(differs);
+            let last = old.chunks(PIECE).zip(new.chunks(PIECE)).rposition(differs);
+            let (left, right) = (
+                first.unwrap_or(0) * PIECE,
+                last.map_or(0, |it| it + 1) * PIECE,
+            );
+            let right = right.min(width);
+            if let (Some(old), Some(new)) = (old.get_mut(left..right), new.get(left..right)) {
+                old.copy_from_slice(new);
+            }
+            let area = Area {
+                // Within the picture's edges, which are 32 bits.
+                left: left as u32,
+                top,
+                right: right as u32,
+                bottom: top + 1,
+            };
+            changed = Some(changed.map_or(area, |changed| changed.union(area)));
+        }
+        changed
     }
 }
 
@@ -289,6 +282,8 @@ fn adler32(data: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const GREY: [u8; 4] = [128, 128, 128, 255];
@@ -308,23 +303,46 @@ mod tests {
     }
 
     #[test]
-    fn only_changed_rows_are_reported_and_converting_them_is_enough() {
-        let mut planes = Planes::grey(16, 16);
-        let mut changes = ChangedRows::default();
+    fn only_what_changed_is_reported_and_converting_it_is_enough() {
+        let mut planes = Planes::grey(400, 16);
+        let mut changes = Changes::default();
         let mut image = Bgra::default();
         let all = changes.handle_picture(&planes.picture()).unwrap();
-        assert_eq!(all, Rows { first: 0, end: 16 });
+        assert_eq!(all, Area::whole(Size::new(400, 16)));
         image.show(&planes.picture()).unwrap();
         assert_eq!(changes.handle_picture(&planes.picture()), None);
 
-        planes.y[5 * 16 + 3] = 235;
-        planes.v[4 * 8] = 200;
-        let rows = changes.handle_picture(&planes.picture()).unwrap();
-        assert_eq!(rows, Rows { first: 5, end: 10 });
-        image.show_changed(&planes.picture(), rows).unwrap();
+        planes.y[5 * 400 + 70] = 235;
+        planes.v[4 * 200 + 70] = 200;
+        let area = changes.handle_picture(&planes.picture()).unwrap();
+        let (columns, rows) = ((area.left, area.right), (area.top, area.bottom));
+        assert_eq!((columns, rows), ((64, 256), (5, 10)));
+        image.show_changed(&planes.picture(), area).unwrap();
         let mut whole = Bgra::default();
         whole.show(&planes.picture()).unwrap();
         assert_eq!(image, whole);
+    }
+
+    proptest! {
+        #[test]
+        fn a_picture_changed_piece_by_piece_is_the_picture_converted_at_once(
+            (width, height) in (1_u32..200, 1_u32..20),
+            specks in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0_usize..3), 0..12),
+        ) {
+            let mut planes = Planes::grey(width, height);
+            let (mut changes, mut image) = (Changes::default(), Bgra::default());
+            for (place, value, plane) in specks {
+                let plane = [&mut planes.y, &mut planes.u, &mut planes.v].into_iter().nth(plane).unwrap();
+                let place = place.index(plane.len());
+                plane[place] = value;
+                if let Some(area) = changes.handle_picture(&planes.picture()) {
+                    image.show_changed(&planes.picture(), area).unwrap();
+                }
+                let mut whole = Bgra::default();
+                whole.show(&planes.picture()).unwrap();
+                prop_assert!(image == whole);
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Whole multiples are repeated, so that text stays sharp; everything else is blended from the four
 //! nearest pixels. The picture is BGRA, a window's pixel is `0x00RRGGBB`: the same four bytes.
 
-use crate::geometry::{Placement, Size};
+use crate::geometry::{Area, Placement, Size};
 use crate::image::Bgra;
 
 /// Weights are in 1/256.
@@ -36,25 +36,46 @@ impl Scaler {
 
     /// Draws the whole window. `pixels` has one entry per pixel of it; with fewer nothing is drawn.
     pub fn draw(&mut self, picture: &Bgra, window: Size, pixels: &mut [u32]) {
-        let width = window.width as usize;
-        if width == 0 || pixels.len() < width * window.height as usize {
+        self.fit(picture.size(), window);
+        self.draw_area(picture, Area::whole(window), pixels);
+    }
+
+    /// Draws what `changed` of the picture since all of it was drawn into `pixels`, and says where
+    /// that is in the window; `None` if picture or window have another size since.
+    pub fn draw_changed(
+        &mut self,
+        picture: &Bgra,
+        changed: Area,
+        window: Size,
+        pixels: &mut [u32],
+    ) -> Option<Area> {
+        if (picture.size(), window) != (self.picture, self.window) {
+            return None;
+        }
+        let area = self.placed.shows(changed, self.picture);
+        self.draw_area(picture, area, pixels);
+        Some(area)
+    }
+
+    /// Draws some of the window's pixels.
+    fn draw_area(&self, picture: &Bgra, area: Area, pixels: &mut [u32]) {
+        let Size { width, height } = self.window;
+        if width == 0 || pixels.len() < width as usize * height as usize {
             return;
         }
-        self.fit(Size::new(picture.width, picture.height), window);
-        let (top, left) = (self.placed.top as usize, self.placed.left as usize);
-        let drawn = self.placed.width as usize;
-        let rows = pixels.chunks_exact_mut(width).take(window.height as usize);
-        for (y, row) in rows.enumerate() {
-            let inside = y.checked_sub(top).and_then(|y| self.rows.get(y));
-            let Some(&tap) = inside else {
-                row.fill(BAR);
+        let rows = pixels.chunks_exact_mut(width as usize);
+        let rows = (0_u32..).zip(rows.take(area.bottom as usize));
+        for (y, row) in rows.skip(area.top as usize) {
+            let inside = y.checked_sub(self.placed.top);
+            let tap = inside.and_then(|y| self.rows.get(y as usize));
+            let (from, to) = (area.left as usize, area.right as usize);
+            let Some(row) = row.get_mut(from..to) else {
                 continue;
             };
-            let (bar, rest) = row.split_at_mut(left.min(width));
-            let (inner, other_bar) = rest.split_at_mut(drawn.min(rest.len()));
-            bar.fill(BAR);
-            other_bar.fill(BAR);
-            self.draw_row(picture, tap, inner);
+            match tap {
+                None => row.fill(BAR),
+                Some(&tap) => self.draw_row(picture, tap, area.left, row),
+            }
         }
     }
 
@@ -68,20 +89,29 @@ impl Scaler {
         self.rows = taps(picture.height, self.placed.height);
     }
 
-    fn draw_row(&self, picture: &Bgra, tap: Tap, out: &mut [u32]) {
+    /// Draws pixels of one row, from the window's column `left` on.
+    fn draw_row(&self, picture: &Bgra, tap: Tap, left: u32, out: &mut [u32]) {
+        let bar = self.placed.left.saturating_sub(left) as usize;
+        let (bar, rest) = out.split_at_mut(bar.min(out.len()));
+        let skipped = left.saturating_sub(self.placed.left) as usize;
+        let columns = self.columns.get(skipped..).unwrap_or_default();
+        let (inner, other_bar) = rest.split_at_mut(columns.len().min(rest.len()));
+        bar.fill(BAR);
+        other_bar.fill(BAR);
         let stride = picture.width as usize * 4;
         let row = |at: usize| picture.pixels.get(at * stride..(at + 1) * stride);
         let (Some(first), Some(second)) = (row(tap.first), row(tap.second)) else {
             return;
         };
+        let (first, second) = (first.as_chunks::<4>().0, second.as_chunks::<4>().0);
         if self.placed.width == self.picture.width && tap.weight == 0 {
-            for (out, pixel) in out.iter_mut().zip(first.as_chunks::<4>().0) {
+            let same = first.get(skipped..).unwrap_or_default();
+            for (out, pixel) in inner.iter_mut().zip(same) {
                 *out = u32::from_le_bytes(*pixel) & 0x00ff_ffff;
             }
             return;
         }
-        let (first, second) = (first.as_chunks::<4>().0, second.as_chunks::<4>().0);
-        for (out, column) in out.iter_mut().zip(&self.columns) {
+        for (out, column) in inner.iter_mut().zip(columns) {
             let at = |row: &[[u8; 4]], x: usize| row.get(x).copied().map_or(0, u32::from_le_bytes);
             let upper = blend(
                 at(first, column.first),
@@ -185,6 +215,29 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn drawing_what_changed_gives_the_window_drawn_at_once(
+            (w, h) in (1_u32..30, 1_u32..30),
+            (window_w, window_h) in (1_u32..70, 1_u32..70),
+            (x, y) in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+        ) {
+            let window = Size::new(window_w, window_h);
+            let mut changing = picture(w, h, |x, y| x * 0x0507 + y * 0x03_0000);
+            let mut scaler = Scaler::default();
+            let mut pixels = vec![0; (window_w * window_h) as usize];
+            scaler.draw(&changing, window, &mut pixels);
+            let (x, y) = (x.index(w as usize), y.index(h as usize));
+            changing.pixels[(y * w as usize + x) * 4 + 1] ^= 0xff;
+            let changed = Area {
+                left: x as u32,
+                top: y as u32,
+                right: x as u32 + 1,
+                bottom: y as u32 + 1,
+            };
+            prop_assert!(scaler.draw_changed(&changing, changed, window, &mut pixels).is_some());
+            prop_assert_eq!(pixels, drawn(&changing, window_w, window_h));
+        }
+
         #[test]
         fn one_colour_stays_that_colour_at_any_size(
             colour in 0_u32..0x0100_0000,

@@ -481,7 +481,8 @@ impl<'a> Desk<'a> {
         let Some(shown) = &self.shown else {
             return Ok(());
         };
-        let picture = shown.look();
+        let newest = shown.look();
+        let picture = &newest.picture;
         anyhow::ensure!(!picture.pixels.is_empty(), "there is no picture to write");
         let png = file.extension().is_some_and(|end| end == "png");
         let bytes = if png {

@@ -14,7 +14,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use winit::event_loop::EventLoopProxy;
 
 use crate::decode::Picture;
-use crate::image::Bgra;
+use crate::geometry::Area;
+use crate::image::{Bgra, Changes, ImageError};
 
 /// Wishes of the window; it has only two.
 const WISHES_MAX: usize = 4;
@@ -51,10 +52,33 @@ pub(super) enum Wish {
 
 /// The newest picture, and who waits for it.
 pub(super) struct Shown {
-    picture: Mutex<Bgra>,
+    newest: Mutex<Newest>,
     /// Told of a picture and has not looked yet.
     told: AtomicBool,
     window: Option<EventLoopProxy<ToWindow>>,
+}
+
+/// The newest picture, and what of it nobody has looked at.
+#[derive(Default)]
+pub(super) struct Newest {
+    pub(super) picture: Bgra,
+    changes: Changes,
+    unseen: Option<Area>,
+}
+
+impl Newest {
+    fn show(&mut self, picture: &Picture<'_>) -> Result<(), ImageError> {
+        let Some(changed) = self.changes.handle_picture(picture) else {
+            return Ok(());
+        };
+        self.unseen = Some(self.unseen.map_or(changed, |unseen| unseen.union(changed)));
+        self.picture.show_changed(picture, changed)
+    }
+
+    /// What differs from the picture at the last call.
+    pub(super) fn take_unseen(&mut self) -> Option<Area> {
+        self.unseen.take()
+    }
 }
 
 impl Shown {
@@ -65,14 +89,14 @@ impl Shown {
 
     fn new(window: Option<EventLoopProxy<ToWindow>>) -> Self {
         Self {
-            picture: Mutex::default(),
+            newest: Mutex::default(),
             told: AtomicBool::new(false),
             window,
         }
     }
 
     pub(super) fn show(&self, picture: &Picture<'_>) {
-        if lock(&self.picture).show(picture).is_err() {
+        if lock(&self.newest).show(picture).is_err() {
             return;
         }
         if let Some(window) = &self.window
@@ -84,9 +108,9 @@ impl Shown {
     }
 
     /// The newest picture; those that came before it are gone.
-    pub(super) fn look(&self) -> MutexGuard<'_, Bgra> {
+    pub(super) fn look(&self) -> MutexGuard<'_, Newest> {
         self.told.store(false, Ordering::Release);
-        lock(&self.picture)
+        lock(&self.newest)
     }
 }
 

@@ -217,10 +217,17 @@ impl App {
         } else {
             Light::Full
         };
-        let drawn = screen.canvas.draw(&self.port.shown.look(), light);
+        let drawn = screen.canvas.draw(&mut self.port.shown.look(), light);
         if let Err(error) = drawn {
             tracing::debug!(%error, "not drawn");
         }
+    }
+
+    fn handle_exposed(&mut self) {
+        if let Some(screen) = &mut self.screen {
+            screen.canvas.expose();
+        }
+        self.draw();
     }
 
     fn may_control(&self) -> bool {
@@ -399,7 +406,7 @@ impl ApplicationHandler<ToWindow> for App {
         let view = self.view();
         match event {
             WindowEvent::CloseRequested | WindowEvent::Destroyed => self.leave(events),
-            WindowEvent::RedrawRequested => self.draw(),
+            WindowEvent::RedrawRequested => self.handle_exposed(),
             WindowEvent::Resized(size) => self.handle_resized(size),
             WindowEvent::Focused(focused) => self.handle_focus(focused),
             WindowEvent::ModifiersChanged(now) => self.modifiers = now.state(),
