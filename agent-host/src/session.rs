@@ -94,7 +94,7 @@ impl Session {
         }
         let Some(message) = FromViewer::decode(bytes)
             .ok()
-            .filter(|m| belongs(m, channel))
+            .filter(|message| Channel::of(message) == channel)
         else {
             self.handle_malformed();
             return None;
@@ -239,23 +239,6 @@ impl Session {
         let timeout = self.policy.idle_timeout_secs;
         (timeout > 0).then(|| self.active_at + Duration::from_secs(timeout))
     }
-}
-
-/// Each kind of message has its channel; on another one it breaks the order it relies on.
-fn belongs(message: &FromViewer, channel: Channel) -> bool {
-    let home = match message {
-        FromViewer::Key { .. }
-        | FromViewer::Button { .. }
-        | FromViewer::Wheel { .. }
-        | FromViewer::Text(_)
-        | FromViewer::ReleaseAll => Channel::Input,
-        FromViewer::PointerMove { .. } | FromViewer::PointerRelative { .. } => Channel::Pointer,
-        FromViewer::Resize { .. }
-        | FromViewer::ClipboardText(_)
-        | FromViewer::ClipboardImage { .. }
-        | FromViewer::Ping { .. } => Channel::Control,
-    };
-    home == channel
 }
 
 /// `0xFFFF` for both: where the pointer is.

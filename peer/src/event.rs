@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::control::{CONTROL_CHANNEL, INPUT_CHANNEL, POINTER_CHANNEL};
+use protocol::control::{CONTROL_CHANNEL, FromViewer, INPUT_CHANNEL, POINTER_CHANNEL};
 use protocol::signal::Candidate;
 
 use crate::config::RelayTransport;
@@ -122,6 +122,22 @@ pub enum Channel {
 
 impl Channel {
     pub const ALL: [Self; 3] = [Self::Input, Self::Pointer, Self::Control];
+
+    /// Each kind of message has its channel; on another one it breaks the order it relies on.
+    pub fn of(message: &FromViewer) -> Self {
+        match message {
+            FromViewer::Key { .. }
+            | FromViewer::Button { .. }
+            | FromViewer::Wheel { .. }
+            | FromViewer::Text(_)
+            | FromViewer::ReleaseAll => Self::Input,
+            FromViewer::PointerMove { .. } | FromViewer::PointerRelative { .. } => Self::Pointer,
+            FromViewer::Resize { .. }
+            | FromViewer::ClipboardText(_)
+            | FromViewer::ClipboardImage { .. }
+            | FromViewer::Ping { .. } => Self::Control,
+        }
+    }
 
     pub fn label(self) -> &'static str {
         match self {

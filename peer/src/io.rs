@@ -28,7 +28,7 @@ use protocol::signal::{Candidate, IceServer, PathMode};
 
 use crate::config::{BitrateRange, Side, Sound};
 use crate::event::{Channel, Event, Path};
-use crate::peer::{NegotiationError, OutgoingAudio, OutgoingFrame, Peer, SendError, VideoBacklog};
+use crate::peer::{NegotiationError, OutgoingAudio, OutgoingFrame, Peer, SendError};
 use session::Shared;
 
 pub use trust::Trust;
@@ -161,11 +161,6 @@ impl Handle {
     pub fn send_audio(&self, packet: OutgoingAudio) -> Result<(), SendError> {
         self.with(|peer, now| peer.send_audio(packet, now))
             .unwrap_or(Err(SendError::NotConnected))
-    }
-
-    /// How much video waits in the pacer: skip a frame rather than let it grow.
-    pub fn video_backlog(&self) -> VideoBacklog {
-        self.with(Peer::video_backlog).unwrap_or_default()
     }
 
     /// # Errors

@@ -41,5 +41,5 @@ pub use event::{
 };
 pub use peer::{
     NegotiationError, OutgoingAudio, OutgoingFrame, Peer, SendError, StreamId, StreamRequest,
-    Transmit, Via, VideoBacklog,
+    Transmit, Via,
 };

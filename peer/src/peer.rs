@@ -95,14 +95,6 @@ pub struct OutgoingAudio {
     pub begins: bool,
 }
 
-/// What waits in the pacer: skip a frame rather than let it grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct VideoBacklog {
-    /// Age of the oldest packet that waits.
-    pub oldest: Duration,
-    pub bytes: usize,
-}
-
 /// Where bytes leave from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Via {
@@ -399,12 +391,6 @@ impl Peer {
         let sent = self.audio.send(&mut self.rtc, packet);
         self.drain(now);
         sent
-    }
-
-    /// How much video waits in the pacer.
-    pub fn video_backlog(&mut self, now: Instant) -> VideoBacklog {
-        let (oldest, bytes) = self.video.backlog(&mut self.rtc, now);
-        VideoBacklog { oldest, bytes }
     }
 
     /// Sends one message, before any video that waits in the pacer.

@@ -127,19 +127,6 @@ impl Video {
         self.payload = None;
     }
 
-    /// How long the oldest packet that waits in the pacer has waited, and how much waits.
-    pub(crate) fn backlog(&self, rtc: &mut Rtc, now: Instant) -> (Duration, usize) {
-        let Some(mid) = self.mid else {
-            return (Duration::ZERO, 0);
-        };
-        let mut api = rtc.direct_api();
-        let info = api.stream_tx_by_mid(mid, None).and_then(|s| s.queue_info());
-        info.map_or((Duration::ZERO, 0), |queue| {
-            let since = queue.first_unsent().unwrap_or(now);
-            (now.saturating_duration_since(since), queue.byte_size())
-        })
-    }
-
     pub(crate) fn receive(&mut self, data: MediaData) -> VideoFrame {
         let key = data.is_keyframe();
         if key {

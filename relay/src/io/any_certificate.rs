@@ -1,4 +1,5 @@
-//! A verifier that takes any certificate, for asking our own listeners and nobody else.
+//! A verifier that takes any certificate, for asking our own listeners, and for the load generator
+//! when it is told so: a server under test often signs for itself.
 //!
 //! The handshake's signature is still checked: whoever answers has the key of what it shows.
 

@@ -175,7 +175,7 @@ impl SessionPort {
     /// full, it is lost, as on a machine that hangs.
     pub(super) fn send(&self, message: &FromViewer) {
         if let Some(peer) = &*lock(&self.peer) {
-            let _ = peer.send_message(channel_of(message), &message.encode());
+            let _ = peer.send_message(Channel::of(message), &message.encode());
         }
     }
 
@@ -197,22 +197,6 @@ impl SessionPort {
             wishes,
         };
         move |message| port.send(message)
-    }
-}
-
-/// Each kind of message has its channel.
-fn channel_of(message: &FromViewer) -> Channel {
-    match message {
-        FromViewer::Key { .. }
-        | FromViewer::Button { .. }
-        | FromViewer::Wheel { .. }
-        | FromViewer::Text(_)
-        | FromViewer::ReleaseAll => Channel::Input,
-        FromViewer::PointerMove { .. } | FromViewer::PointerRelative { .. } => Channel::Pointer,
-        FromViewer::Resize { .. }
-        | FromViewer::ClipboardText(_)
-        | FromViewer::ClipboardImage { .. }
-        | FromViewer::Ping { .. } => Channel::Control,
     }
 }
 
