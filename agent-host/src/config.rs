@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use protocol::id::InstanceId;
+use protocol::mistake::Mistake;
 use serde::Deserialize;
 
 use crate::encode::EncoderChoice;
@@ -169,25 +170,17 @@ fn is_about_a_line(error: &toml::de::Error) -> bool {
 }
 
 fn explain(text: &str, error: &toml::de::Error) -> BadConfig {
-    let message = error.message().trim();
-    let line = error
-        .span()
-        .filter(|_| is_about_a_line(error))
-        .and_then(|span| text.get(..span.start))
-        .map_or(String::new(), |before| {
-            format!("line {}: ", before.matches('\n').count() + 1)
-        });
-    let mut words = message.split('`').skip(1).step_by(2);
-    let unknown = words
-        .next()
-        .filter(|_| message.starts_with("unknown field"));
-    let closest = unknown
-        .and_then(|unknown| words.min_by_key(|known| strsim::damerau_levenshtein(unknown, known)));
-    BadConfig(match (unknown, closest) {
-        (Some(unknown), Some(closest)) => {
-            format!("{line}there is no key {unknown:?}; did you mean {closest:?}?")
+    let mistake = Mistake::of(text, error);
+    let place = if is_about_a_line(error) {
+        mistake.place()
+    } else {
+        String::new()
+    };
+    BadConfig(match mistake.misspelt {
+        Some((unknown, meant)) => {
+            format!("{place}there is no key {unknown:?}; did you mean {meant:?}?")
         }
-        _ => format!("{line}{message}."),
+        None => format!("{place}{}.", mistake.message),
     })
 }
 

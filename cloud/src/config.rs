@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use protocol::Secret;
+use protocol::mistake::Mistake;
 use protocol::token::SESSION_TTL_MAX;
 use serde::Deserialize;
 use signalling::grant::{Region, Relay, Terms};
@@ -220,7 +221,7 @@ impl Config {
     ///
     /// [`ConfigError`], one sentence that names key and line.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| ConfigError::toml(text, &error))?;
+        let config: Self = toml::from_str(text).map_err(|error| Mistake::of(text, &error))?;
         config.check()?;
         Ok(config)
     }
@@ -311,32 +312,16 @@ fn is_relay_url(url: &str) -> bool {
 #[error("{0}")]
 pub struct ConfigError(pub String);
 
-impl ConfigError {
-    fn toml(text: &str, error: &toml::de::Error) -> Self {
-        let line = error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .map_or(1, |before| before.matches('\n').count() + 1);
-        let message = error.message();
-        match closest_key(message) {
-            Some((unknown, closest)) => Self(format!(
-                "line {line}: unknown key `{unknown}`; did you mean `{closest}`?"
-            )),
-            None => Self(format!("line {line}: {}", message.replace('\n', " "))),
-        }
+impl From<Mistake> for ConfigError {
+    fn from(mistake: Mistake) -> Self {
+        let place = mistake.place();
+        Self(match mistake.misspelt {
+            Some((unknown, meant)) => {
+                format!("{place}unknown key `{unknown}`; did you mean `{meant}`?")
+            }
+            None => place + &mistake.message,
+        })
     }
-}
-
-/// The unknown key of serde's message and the known one closest to it.
-fn closest_key(message: &str) -> Option<(&str, &str)> {
-    let mut names = message
-        .strip_prefix("unknown field")?
-        .split('`')
-        .skip(1)
-        .step_by(2);
-    let unknown = names.next()?;
-    let closest = names.min_by_key(|known| strsim::damerau_levenshtein(unknown, known))?;
-    Some((unknown, closest))
 }
 
 #[cfg(test)]

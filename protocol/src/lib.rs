@@ -6,6 +6,8 @@
 #[cfg(feature = "exposition")]
 pub mod exposition;
 pub mod id;
+#[cfg(feature = "mistake")]
+pub mod mistake;
 pub mod problem;
 pub mod relay;
 pub mod signal;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use protocol::Secret;
+use protocol::mistake::Mistake;
 use protocol::turn::cidr::Cidr;
 use serde::Deserialize;
 
@@ -233,7 +234,7 @@ impl Config {
     ///
     /// [`ConfigError`]: one sentence with the line, and the closest known key for an unknown one.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| ConfigError::of(text, &error))?;
+        let config: Self = toml::from_str(text).map_err(|error| Mistake::of(text, &error))?;
         config.check()?;
         Ok(config)
     }
@@ -368,32 +369,13 @@ impl LimitsConfig {
 #[error("{0}")]
 pub struct ConfigError(String);
 
-impl ConfigError {
-    fn of(text: &str, error: &toml::de::Error) -> Self {
-        let line = error.span().map(|span| {
-            let before = text.get(..span.start).unwrap_or_default();
-            before.matches('\n').count() + 1
-        });
-        let place = line.map_or(String::new(), |line| format!("line {line}: "));
-        let message = error.message().lines().next().unwrap_or_default();
-        Self(format!("{place}{message}{}", closest_hint(message)))
+impl From<Mistake> for ConfigError {
+    fn from(mistake: Mistake) -> Self {
+        let (place, message) = (mistake.place(), &mistake.message);
+        let hint = mistake.misspelt.as_ref();
+        let hint = hint.map(|(_, meant)| format!(". Did you mean `{meant}`?"));
+        Self(format!("{place}{message}{}", hint.unwrap_or_default()))
     }
-}
-
-/// serde says ``unknown field `x`, expected one of `a`, `b` ``: the closest one is the likely wish.
-fn closest_hint(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let Some(unknown) = quoted
-        .next()
-        .filter(|_| message.starts_with("unknown field"))
-    else {
-        return String::new();
-    };
-    let closest = quoted.max_by(|a, b| {
-        let near = |known: &str| strsim::jaro_winkler(unknown, known);
-        near(a).total_cmp(&near(b))
-    });
-    closest.map_or(String::new(), |known| format!(". Did you mean `{known}`?"))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 //! Rule: a bound on what was not measured is missed, and so is every bound if the generator was the
 //! limit: such figures prove nothing.
 
+use protocol::mistake::closest;
 use serde_json::Value;
 
 use super::ledger::Metric;
@@ -130,11 +131,7 @@ fn number(name: &str, value: &toml::Value) -> Result<f64, SloError> {
 
 fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> SloError {
     let last = key.rsplit('.').next().unwrap_or(key);
-    let closest = known
-        .map(|name| (strsim::jaro_winkler(last, name), name))
-        .filter(|(alike, _)| *alike > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name.to_owned());
+    let closest = closest(last, known).map(str::to_owned);
     SloError::Unknown {
         key: key.to_owned(),
         closest,
