@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::damage::{Damage, Rect};
 use crate::encode::{FrameKind, Qp};
 use crate::picture::Pass;
-use crate::rate::{QP_FINE, QP_SHARP, Rate};
+use crate::rate::{QP_FINE, Rate};
 
 /// Frames per second under full motion.
 const FRAME_INTERVAL: Duration = Duration::from_micros(16_667);
@@ -175,12 +175,12 @@ impl Pipeline {
 
     /// The quantiser for an interactive frame of so many macroblocks.
     pub fn qp_for(&self, kind: FrameKind, blocks: usize) -> Qp {
-        self.rate.qp_for(kind, blocks, QP_SHARP)
+        self.rate.qp_for(kind, blocks)
     }
 
     /// The quantiser of a refining frame, and how many macroblocks it may code.
     pub fn refinement(&self) -> (Qp, usize) {
-        (QP_FINE, self.rate.blocks_for(QP_FINE))
+        (QP_FINE, self.rate.refined_blocks())
     }
 
     /// A frame was coded and handed over.

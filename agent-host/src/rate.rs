@@ -13,8 +13,11 @@ use crate::encode::{FrameKind, Qp};
 pub const FRAME_TIME_MAX: Duration = Duration::from_millis(50);
 /// What may be on the wire when another frame is sent after it.
 const BACKLOG_MAX: Duration = Duration::from_millis(50);
-/// An interactive frame is never finer: text is sharp at it, and finer costs time.
-pub const QP_SHARP: Qp = Qp(22);
+/// A frame that is on the wire for no longer, coded as finely as refinement ends, is coded so at
+/// once: one frame instead of two.
+const FINE_TIME_MAX: Duration = Duration::from_millis(4);
+/// A larger interactive frame is never finer: text is sharp at it, and finer costs time.
+pub const QP_SHARP: Qp = Qp(21);
 /// Refinement ends here: nothing is seen of the coding.
 pub const QP_FINE: Qp = Qp(14);
 /// Coarser is not worth sending.
@@ -59,8 +62,10 @@ impl Rate {
         self.bitrate_bps = bitrate_bps.max(1);
     }
 
-    /// The quantiser for a frame that codes `blocks` macroblocks, not finer than `finest`.
-    pub fn qp_for(&self, kind: FrameKind, blocks: usize, finest: Qp) -> Qp {
+    /// The quantiser for an interactive frame that codes `blocks` macroblocks.
+    pub fn qp_for(&self, kind: FrameKind, blocks: usize) -> Qp {
+        let is_small = kind == FrameKind::Delta && blocks <= self.blocks_within(FINE_TIME_MAX);
+        let finest = if is_small { QP_FINE } else { QP_SHARP };
         let budget = self.bytes_in(FRAME_TIME_MAX).max(1.0);
         let foretold = blocks as f64 * self.cost(kind);
         let steps = 6.0 * (foretold / budget).log2();
@@ -70,12 +75,16 @@ impl Rate {
         Qp((qp as u8).max(finest.0))
     }
 
-    /// How many macroblocks a delta frame may code with `qp` to stay within its time on the wire.
-    pub fn blocks_for(&self, qp: Qp) -> usize {
-        let steps = f64::from(QP_REFERENCE.0) - f64::from(qp.0);
+    /// How many macroblocks a refining frame may code to stay within its time on the wire.
+    pub fn refined_blocks(&self) -> usize {
+        self.blocks_within(FRAME_TIME_MAX).max(BLOCKS_TELLING)
+    }
+
+    /// How many macroblocks of a delta frame at [`QP_FINE`] are carried in `time`.
+    fn blocks_within(&self, time: Duration) -> usize {
+        let steps = f64::from(QP_REFERENCE.0) - f64::from(QP_FINE.0);
         let bytes_each = self.delta_cost * (steps / 6.0).exp2();
-        let blocks = self.bytes_in(FRAME_TIME_MAX) / bytes_each.max(0.1);
-        (blocks as usize).max(BLOCKS_TELLING)
+        (self.bytes_in(time) / bytes_each.max(0.1)) as usize
     }
 
     pub fn handle_coded(
@@ -133,14 +142,20 @@ mod tests {
     const BLOCKS_1080P: usize = 8160;
 
     #[test]
-    fn a_typed_character_is_sharp_and_a_whole_screen_on_a_thin_line_is_coarse() {
+    fn a_typed_character_is_fine_at_once_and_a_whole_screen_on_a_thin_line_is_coarse() {
         let rate = Rate::new(2_000_000, Instant::now());
-        assert_eq!(rate.qp_for(FrameKind::Delta, 2, QP_SHARP), QP_SHARP);
-        assert_eq!(
-            rate.qp_for(FrameKind::Key, BLOCKS_1080P, QP_SHARP),
-            QP_WORST
-        );
-        assert_eq!(rate.qp_for(FrameKind::Delta, 0, QP_SHARP), QP_SHARP);
+        assert_eq!(rate.qp_for(FrameKind::Delta, 2), QP_FINE);
+        assert_eq!(rate.qp_for(FrameKind::Key, BLOCKS_1080P), QP_WORST);
+        assert_eq!(rate.qp_for(FrameKind::Delta, 0), QP_FINE);
+    }
+
+    #[test]
+    fn what_would_wait_for_its_own_fineness_is_sharp_first() {
+        let rate = Rate::new(20_000_000, Instant::now());
+        // 10,000 bytes in 4 ms at 40 · 2^(10/6) bytes each.
+        assert_eq!(rate.qp_for(FrameKind::Delta, 78), QP_FINE);
+        assert_eq!(rate.qp_for(FrameKind::Delta, 79), QP_SHARP);
+        assert_eq!(rate.qp_for(FrameKind::Key, 78), QP_SHARP);
     }
 
     #[test]
@@ -150,7 +165,7 @@ mod tests {
         for _ in 0..8 {
             rate.handle_coded(FrameKind::Key, BLOCKS_1080P, Qp(24), 8 * BLOCKS_1080P, now);
         }
-        let qp = rate.qp_for(FrameKind::Key, BLOCKS_1080P, QP_SHARP);
+        let qp = rate.qp_for(FrameKind::Key, BLOCKS_1080P);
         let bytes = 8.0 * BLOCKS_1080P as f64 * (f64::from(24 - i16::from(qp.0)) / 6.0).exp2();
         let on_wire = Duration::from_secs_f64(bytes * 8.0 / 20e6);
         assert!(on_wire <= FRAME_TIME_MAX, "{qp:?} takes {on_wire:?}");
@@ -160,7 +175,7 @@ mod tests {
     fn a_refining_frame_codes_no_more_than_fits_its_time_on_the_wire() {
         let rate = Rate::new(8_000_000, Instant::now());
         // 50,000 bytes at 40 · 2^(10/6) bytes each.
-        assert_eq!(rate.blocks_for(QP_FINE), 393);
+        assert_eq!(rate.refined_blocks(), 393);
     }
 
     #[test]

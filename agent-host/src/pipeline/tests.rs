@@ -1,4 +1,5 @@
 use super::*;
+use crate::rate::QP_SHARP;
 
 const BOX: Rect = Rect::new(10, 10, 20, 20);
 
