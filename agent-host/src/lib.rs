@@ -24,6 +24,7 @@ pub mod keymap;
 pub mod offer;
 pub mod picture;
 pub mod pipeline;
+pub mod quality;
 pub mod rate;
 pub mod registration;
 pub mod session;

@@ -12,13 +12,14 @@
 
 use std::time::{Duration, Instant};
 
+use protocol::control::Quality;
+
 use crate::damage::{Damage, Rect};
 use crate::encode::{FrameKind, Qp};
 use crate::picture::Pass;
-use crate::rate::{QP_FINE, Rate};
+use crate::quality::Bounds;
+use crate::rate::Rate;
 
-/// Frames per second under full motion.
-const FRAME_INTERVAL: Duration = Duration::from_micros(16_667);
 /// Frames that may come back to back after a quiet time: echo of a key, then of its effect.
 const FRAMES_BURST: u32 = 3;
 /// The screen counts as still after so long: longer than the pauses of a fast typist's bursts.
@@ -40,7 +41,7 @@ pub enum Step {
         /// When the first of the damage was seen; the frame's capture time.
         seen_at: Instant,
     },
-    /// Make what is worse than [`QP_FINE`] better.
+    /// Make what is worse than [`Bounds::fine`] better.
     Refine,
     /// Say that nothing changed.
     KeepAlive,
@@ -63,6 +64,9 @@ pub struct Pipeline {
     /// Theoretical time of the next slot (generic cell rate algorithm): a frame may come
     /// [`FRAMES_BURST`] − 1 intervals before it.
     slot_at: Instant,
+    bounds: Bounds,
+    /// What the network carries, in bits per second; more than `bounds` may let through.
+    estimate_bps: u64,
     rate: Rate,
 }
 
@@ -77,6 +81,8 @@ impl Pipeline {
             last_frame_at: None,
             refine_at: None,
             slot_at: now,
+            bounds: Bounds::of(Quality::Auto),
+            estimate_bps: bitrate_bps,
             rate: Rate::new(bitrate_bps, now),
         }
     }
@@ -86,7 +92,19 @@ impl Pipeline {
     }
 
     pub fn handle_estimate(&mut self, bitrate_bps: u64, now: Instant) {
-        self.rate.handle_estimate(bitrate_bps, now);
+        self.estimate_bps = bitrate_bps;
+        let allowed = bitrate_bps.min(self.bounds.bitrate_bps_max);
+        self.rate.handle_estimate(allowed, now);
+    }
+
+    /// Another quality is wanted. What is on the screen becomes as good as it asks for.
+    pub fn handle_quality(&mut self, quality: Quality, now: Instant) {
+        self.bounds = Bounds::of(quality);
+        self.handle_estimate(self.estimate_bps, now);
+        self.slot_at = self.slot_at.min(now + self.bounds.frame_interval);
+        if self.watchers.0 > 0 && self.damaged_at.is_none() {
+            self.refine_at = Some(now + REFINE_AFTER);
+        }
     }
 
     /// The number of watching viewers changed. A new one needs a key frame at once.
@@ -135,8 +153,12 @@ impl Pipeline {
 
     /// A viewer pressed or moved something: what follows on the screen need not wait for a slot.
     pub fn handle_input(&mut self, now: Instant) {
-        let earliest = now - FRAME_INTERVAL.min(Duration::from_millis(1));
-        self.slot_at = (self.slot_at - FRAME_INTERVAL).max(earliest);
+        if !self.bounds.hurries_after_input() {
+            return;
+        }
+        let interval = self.bounds.frame_interval;
+        let earliest = now - interval.min(Duration::from_millis(1));
+        self.slot_at = (self.slot_at - interval).max(earliest);
     }
 
     /// What to do now, if anything. Follow it with one of the `handle_coded`, `handle_unchanged`.
@@ -175,12 +197,13 @@ impl Pipeline {
 
     /// The quantiser for an interactive frame of so many macroblocks.
     pub fn qp_for(&self, kind: FrameKind, blocks: usize) -> Qp {
-        self.rate.qp_for(kind, blocks)
+        self.rate.qp_for(kind, blocks, &self.bounds)
     }
 
     /// The quantiser of a refining frame, and how many macroblocks it may code.
     pub fn refinement(&self) -> (Qp, usize) {
-        (QP_FINE, self.rate.refined_blocks())
+        let fine = self.bounds.fine;
+        (fine, self.rate.refined_blocks(fine))
     }
 
     /// A frame was coded and handed over.
@@ -209,7 +232,7 @@ impl Pipeline {
     }
 
     fn frame(&mut self, kind: FrameKind, now: Instant) -> Step {
-        self.slot_at = self.slot_at.max(now) + FRAME_INTERVAL;
+        self.slot_at = self.slot_at.max(now) + self.bounds.frame_interval;
         if kind == FrameKind::Key {
             self.key_at = None;
         }
@@ -224,7 +247,7 @@ impl Pipeline {
         let damaged_at = self.damaged_at?;
         let slot = self
             .slot_at
-            .checked_sub(FRAME_INTERVAL * (FRAMES_BURST - 1));
+            .checked_sub(self.bounds.frame_interval * (FRAMES_BURST - 1));
         let at = slot.map_or(damaged_at, |slot| slot.max(damaged_at));
         Some(self.rate.ready_at(now).map_or(at, |ready| ready.max(at)))
     }

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::encode::{FrameKind, Qp};
+use crate::quality::Bounds;
 
 /// Longest a frame may take on the wire.
 pub const FRAME_TIME_MAX: Duration = Duration::from_millis(50);
@@ -21,7 +22,7 @@ pub const QP_SHARP: Qp = Qp(21);
 /// Refinement ends here: nothing is seen of the coding.
 pub const QP_FINE: Qp = Qp(14);
 /// Coarser is not worth sending.
-const QP_WORST: Qp = Qp(44);
+pub const QP_WORST: Qp = Qp(44);
 /// The quantiser costs are kept for.
 const QP_REFERENCE: Qp = Qp(24);
 /// Bytes per macroblock at [`QP_REFERENCE`] before anything was coded: dense text.
@@ -62,27 +63,29 @@ impl Rate {
         self.bitrate_bps = bitrate_bps.max(1);
     }
 
-    /// The quantiser for an interactive frame that codes `blocks` macroblocks.
-    pub fn qp_for(&self, kind: FrameKind, blocks: usize) -> Qp {
-        let is_small = kind == FrameKind::Delta && blocks <= self.blocks_within(FINE_TIME_MAX);
-        let finest = if is_small { QP_FINE } else { QP_SHARP };
+    /// The quantiser for an interactive frame that codes `blocks` macroblocks, within `bounds`.
+    pub fn qp_for(&self, kind: FrameKind, blocks: usize, bounds: &Bounds) -> Qp {
+        let soon = self.blocks_within(FINE_TIME_MAX, bounds.fine);
+        let is_small = kind == FrameKind::Delta && blocks <= soon;
+        let finest = if is_small { bounds.fine } else { bounds.sharp };
+        let worst = bounds.worst;
         let budget = self.bytes_in(FRAME_TIME_MAX).max(1.0);
         let foretold = blocks as f64 * self.cost(kind);
         let steps = 6.0 * (foretold / budget).log2();
         let qp = f64::from(QP_REFERENCE.0) + steps.ceil();
-        let qp = qp.clamp(f64::from(finest.0), f64::from(QP_WORST.0));
-        // In 0..=51 after the clamp; NaN and -inf (no blocks) become the finest.
+        let qp = qp.min(f64::from(worst.0)).max(f64::from(finest.0));
+        // In 0..=51 after both; NaN and -inf (no blocks) become the finest.
         Qp((qp as u8).max(finest.0))
     }
 
     /// How many macroblocks a refining frame may code to stay within its time on the wire.
-    pub fn refined_blocks(&self) -> usize {
-        self.blocks_within(FRAME_TIME_MAX).max(BLOCKS_TELLING)
+    pub fn refined_blocks(&self, fine: Qp) -> usize {
+        self.blocks_within(FRAME_TIME_MAX, fine).max(BLOCKS_TELLING)
     }
 
-    /// How many macroblocks of a delta frame at [`QP_FINE`] are carried in `time`.
-    fn blocks_within(&self, time: Duration) -> usize {
-        let steps = f64::from(QP_REFERENCE.0) - f64::from(QP_FINE.0);
+    /// How many macroblocks of a delta frame at `qp` are carried in `time`.
+    fn blocks_within(&self, time: Duration, qp: Qp) -> usize {
+        let steps = f64::from(QP_REFERENCE.0) - f64::from(qp.0);
         let bytes_each = self.delta_cost * (steps / 6.0).exp2();
         (self.bytes_in(time) / bytes_each.max(0.1)) as usize
     }
@@ -140,22 +143,23 @@ mod tests {
     use super::*;
 
     const BLOCKS_1080P: usize = 8160;
+    const AUTO: Bounds = Bounds::AUTO;
 
     #[test]
     fn a_typed_character_is_fine_at_once_and_a_whole_screen_on_a_thin_line_is_coarse() {
         let rate = Rate::new(2_000_000, Instant::now());
-        assert_eq!(rate.qp_for(FrameKind::Delta, 2), QP_FINE);
-        assert_eq!(rate.qp_for(FrameKind::Key, BLOCKS_1080P), QP_WORST);
-        assert_eq!(rate.qp_for(FrameKind::Delta, 0), QP_FINE);
+        assert_eq!(rate.qp_for(FrameKind::Delta, 2, &AUTO), QP_FINE);
+        assert_eq!(rate.qp_for(FrameKind::Key, BLOCKS_1080P, &AUTO), QP_WORST);
+        assert_eq!(rate.qp_for(FrameKind::Delta, 0, &AUTO), QP_FINE);
     }
 
     #[test]
     fn what_would_wait_for_its_own_fineness_is_sharp_first() {
         let rate = Rate::new(20_000_000, Instant::now());
         // 10,000 bytes in 4 ms at 40 · 2^(10/6) bytes each.
-        assert_eq!(rate.qp_for(FrameKind::Delta, 78), QP_FINE);
-        assert_eq!(rate.qp_for(FrameKind::Delta, 79), QP_SHARP);
-        assert_eq!(rate.qp_for(FrameKind::Key, 78), QP_SHARP);
+        assert_eq!(rate.qp_for(FrameKind::Delta, 78, &AUTO), QP_FINE);
+        assert_eq!(rate.qp_for(FrameKind::Delta, 79, &AUTO), QP_SHARP);
+        assert_eq!(rate.qp_for(FrameKind::Key, 78, &AUTO), QP_SHARP);
     }
 
     #[test]
@@ -165,7 +169,7 @@ mod tests {
         for _ in 0..8 {
             rate.handle_coded(FrameKind::Key, BLOCKS_1080P, Qp(24), 8 * BLOCKS_1080P, now);
         }
-        let qp = rate.qp_for(FrameKind::Key, BLOCKS_1080P);
+        let qp = rate.qp_for(FrameKind::Key, BLOCKS_1080P, &AUTO);
         let bytes = 8.0 * BLOCKS_1080P as f64 * (f64::from(24 - i16::from(qp.0)) / 6.0).exp2();
         let on_wire = Duration::from_secs_f64(bytes * 8.0 / 20e6);
         assert!(on_wire <= FRAME_TIME_MAX, "{qp:?} takes {on_wire:?}");
@@ -175,7 +179,7 @@ mod tests {
     fn a_refining_frame_codes_no_more_than_fits_its_time_on_the_wire() {
         let rate = Rate::new(8_000_000, Instant::now());
         // 50,000 bytes at 40 · 2^(10/6) bytes each.
-        assert_eq!(rate.refined_blocks(), 393);
+        assert_eq!(rate.refined_blocks(QP_FINE), 393);
     }
 
     #[test]

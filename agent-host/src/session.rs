@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use peer::Channel;
-use protocol::control::{FromViewer, ImageParts};
+use protocol::control::{FromViewer, ImageParts, Quality};
 use protocol::problem::{Code, Problem};
 use protocol::signal::{AgentSession, Policy, Role};
 
@@ -21,7 +21,7 @@ const MESSAGES_BURST: u32 = 1000;
 const DROPPED_MAX: u32 = 10_000;
 /// Messages that make no sense before the session ends: a correct viewer sends none.
 const MALFORMED_MAX: u32 = 16;
-/// Clipboards and resizes per second; more are dropped.
+/// Clipboards, resizes and qualities per second; more are dropped.
 const HEAVY_PER_SECOND: u32 = 10;
 
 /// What a message is allowed to do.
@@ -49,6 +49,7 @@ pub struct Session {
     messages: Bucket,
     heavy: Bucket,
     image: ImageParts,
+    quality: Quality,
     dropped: u32,
     malformed: u32,
     pointer_seq: Option<u32>,
@@ -65,6 +66,7 @@ impl Session {
             messages: Bucket::new(MESSAGES_PER_SECOND, MESSAGES_BURST, now),
             heavy: Bucket::new(HEAVY_PER_SECOND, HEAVY_PER_SECOND, now),
             image: ImageParts::default(),
+            quality: Quality::default(),
             dropped: 0,
             malformed: 0,
             pointer_seq: None,
@@ -75,6 +77,14 @@ impl Session {
 
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// What this viewer chose; nothing if it has no say.
+    pub fn quality(&self) -> Quality {
+        match self.policy.role {
+            Role::Control => self.quality,
+            Role::View => Quality::Auto,
+        }
     }
 
     /// Signalling renewed the session, or its policy changed.
@@ -148,6 +158,12 @@ impl Session {
                 let allowed = controls && self.heavy.take(now);
                 allowed.then_some(Deed::Resize { width, height })
             }
+            FromViewer::Quality(quality) => {
+                if controls && self.heavy.take(now) {
+                    self.quality = quality;
+                }
+                None
+            }
             input => {
                 let event = self.event(input)?;
                 self.active_at = now;
@@ -185,6 +201,7 @@ impl Session {
             FromViewer::Resize { .. }
             | FromViewer::ClipboardText(_)
             | FromViewer::ClipboardImage { .. }
+            | FromViewer::Quality(_)
             | FromViewer::Ping { .. } => None,
         }
     }

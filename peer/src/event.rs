@@ -135,6 +135,7 @@ impl Channel {
             FromViewer::Resize { .. }
             | FromViewer::ClipboardText(_)
             | FromViewer::ClipboardImage { .. }
+            | FromViewer::Quality(_)
             | FromViewer::Ping { .. } => Self::Control,
         }
     }

@@ -37,8 +37,10 @@ pub const SCREEN_EDGE_MAX: u16 = 8192;
 pub const SCREEN_EDGE_MIN: u16 = 64;
 
 mod image;
+mod quality;
 
 pub use image::{ImageParts, image_parts};
+pub use quality::Quality;
 
 mod tag {
     pub(super) const KEY: u8 = 0x01;
@@ -53,6 +55,7 @@ mod tag {
     pub(super) const PING: u8 = 0x22;
     pub(super) const PONG: u8 = 0x23;
     pub(super) const CLIPBOARD_IMAGE: u8 = 0x24;
+    pub(super) const QUALITY: u8 = 0x25;
     pub(super) const CURSOR: u8 = 0x30;
     pub(super) const CURSOR_HIDDEN: u8 = 0x31;
     pub(super) const SCREEN: u8 = 0x32;
@@ -103,6 +106,8 @@ pub enum FromViewer {
     /// `0x24 left:u32 png…`: a part of the image on the viewer's clipboard, at most
     /// [`IMAGE_PART_LEN_MAX`] bytes; so many bytes of it are left for the messages after.
     ClipboardImage { left: u32, part: Vec<u8> },
+    /// `0x25 quality:u8`: how this viewer wants the picture, until it says otherwise.
+    Quality(Quality),
     /// `0x22 sent_us:u64`: answered by [`FromHost::Pong`] at once.
     Ping { sent_us: u64 },
 }
@@ -118,6 +123,8 @@ pub enum FromHost {
     /// `0x23 sent_us:u64 host_us:u64`: the ping's stamp, and the host's clock (µs since the Unix
     /// epoch) when it answered.
     Pong { sent_us: u64, host_us: u64 },
+    /// `0x25 quality:u8`: how the picture is made from now on.
+    Quality(Quality),
     /// `0x30 width:u16 height:u16 hot_x:u16 hot_y:u16 rgba…`: straight (not premultiplied) RGBA.
     Cursor {
         width: u16,
@@ -220,6 +227,7 @@ impl FromViewer {
                 let (left, part) = fields.image_part()?;
                 Self::ClipboardImage { left, part }
             }
+            tag::QUALITY => Self::Quality(fields.quality()?),
             tag::PING => Self::Ping {
                 sent_us: fields.u64()?,
             },
@@ -293,6 +301,7 @@ impl FromViewer {
             Self::ClipboardImage { left, part } => {
                 Bytes::new(tag::CLIPBOARD_IMAGE).u32(*left).tail(part)
             }
+            Self::Quality(quality) => Bytes::new(tag::QUALITY).u8(*quality as u8).done(),
             Self::Ping { sent_us } => Bytes::new(tag::PING).u64(*sent_us).done(),
         }
     }
@@ -310,6 +319,7 @@ impl FromHost {
                 let (left, part) = fields.image_part()?;
                 Self::ClipboardImage { left, part }
             }
+            tag::QUALITY => Self::Quality(fields.quality()?),
             tag::PONG => Self::Pong {
                 sent_us: fields.u64()?,
                 host_us: fields.u64()?,
@@ -341,6 +351,7 @@ impl FromHost {
             Self::ClipboardImage { left, part } => {
                 Bytes::new(tag::CLIPBOARD_IMAGE).u32(*left).tail(part)
             }
+            Self::Quality(quality) => Bytes::new(tag::QUALITY).u8(*quality as u8).done(),
             Self::Pong { sent_us, host_us } => {
                 Bytes::new(tag::PONG).u64(*sent_us).u64(*host_us).done()
             }
@@ -436,6 +447,10 @@ impl<'a> Fields<'a> {
             1 => Ok(true),
             _ => Err(ControlError::Range),
         }
+    }
+
+    fn quality(&mut self) -> Result<Quality, ControlError> {
+        Quality::from_wire(self.u8()?).ok_or(ControlError::Range)
     }
 
     fn u16(&mut self) -> Result<u16, ControlError> {

@@ -161,7 +161,7 @@ test("the desktop takes the window's size when the two are to match, and grows p
   const size = () => house.ask("xwininfo", "-root");
   await withViewer(house.viewer_url, async (viewer) => {
     await viewer.live();
-    await viewer.tool("Size of the desktop");
+    await viewer.tool("Size and quality");
     await viewer.page.getByRole("radio", { name: /^Match this window/ }).check();
     await until("the desktop has the size of the window", () => /Width: 1700\s+Height: 1000/.test(size()));
     const picture = () => viewer.page.evaluate(() => document.querySelector("video").videoWidth);

@@ -70,7 +70,7 @@ test("a watcher sees the desktop, is told what they are, and reaches neither key
   const key = (down) => [0x01, down, 0, 0, 0, 0x71, 0, 16];
   await sendRaw(view, "input", [key(1), key(0), [0x02, 1, 1, 1, 0, 1, 0], [0x02, 0, 1, 1, 0, 1, 0], [0x04, 0x77]]);
   await sendRaw(view, "pointer", [[0x10, 0, 0, 9, 9, 1, 44, 1, 44]]);
-  await sendRaw(view, "control", [[0x20, 3, 0x20, 2, 0x58, 0, 100], [0x21, ...new TextEncoder().encode("stolen")]]);
+  await sendRaw(view, "control", [[0x20, 3, 0x20, 2, 0x58, 0, 100], [0x21, ...new TextEncoder().encode("stolen")], [0x25, 3]]);
   const media = await view.frames();
   await until("the desktop answered them", async () => (await view.frames()) > media + 1);
 

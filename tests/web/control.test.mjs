@@ -16,6 +16,7 @@ test("the wire form is the one the agent host speaks", () => {
     [control.pointerRelative({ seq: 8, totalDx: -1, totalDy: 2 }), [0x11, 0, 0, 0, 8, 255, 255, 255, 255, 0, 0, 0, 2]],
     [control.resize({ width: 1280, height: 720, scalePercent: 100 }), [0x20, 5, 0, 2, 0xd0, 0, 100]],
     [control.clipboardText("hi"), [0x21, 0x68, 0x69]],
+    [control.quality("data-saver"), [0x25, 3]],
     [control.ping({ sentUs: 1 }), [0x22, 0, 0, 0, 0, 0, 0, 0, 1]],
   ];
   for (const [written, expected] of golden) assert.deepEqual([...written], expected);
@@ -57,13 +58,15 @@ test("every message of a host is read", () => {
   assert.deepEqual(control.decode(bytes(0x32, 7, 128, 4, 56)), { type: "screen", width: 1920, height: 1080 });
   const stats = control.decode(bytes(0x33, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 1));
   assert.deepEqual(stats, { type: "host-stats", captureUs: 1, encodeUs: 2, queueUs: 3, frames: 4, encoder: 1 });
+  const qualities = [0, 1, 2, 3].map((number) => control.decode(bytes(0x25, number)).quality);
+  assert.deepEqual(qualities, ["auto", "sharp", "balanced", "data-saver"]);
   assert.deepEqual(control.decode(bytes(0x34, 0x7b, 0x7d)), { type: "notice", json: "{}" });
   assert.deepEqual(control.decode(bytes(0x35, 0x7b, 0x7d)), { type: "closed", json: "{}" });
 });
 
 test("a message of the wrong length, range or encoding is nothing, and never an exception", () => {
   const refused = [
-    [], [0xff], [0x31, 0], [0x32, 7, 128, 4], [0x23, 1], [0x21, 0xff],
+    [], [0xff], [0x31, 0], [0x25], [0x25, 4], [0x25, 0, 0], [0x32, 7, 128, 4], [0x23, 1], [0x21, 0xff],
     [0x30, 0, 1, 0, 1, 0, 1, 0, 0, 1, 2, 3, 4], // hot spot outside
     [0x30, 0, 129, 0, 1, 0, 0, 0, 0], // too wide
     [0x30, 0, 1, 0, 1, 0, 0, 0, 0, 1, 2, 3], // too few pixels

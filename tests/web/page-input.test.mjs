@@ -11,6 +11,7 @@ const TEXT = 0x04;
 const RELEASE_ALL = 0x05;
 const RESIZE = 0x20;
 const CLIPBOARD = 0x21;
+const QUALITY = 0x25;
 const text = (bytes) => Buffer.from(bytes.slice(1)).toString();
 const u16 = (bytes, at) => bytes[at] * 256 + bytes[at + 1];
 const key = (down, keysym, code) => [KEY, down, keysym >>> 24, (keysym >>> 16) & 255, (keysym >>> 8) & 255, keysym & 255, code >> 8, code & 255];
@@ -195,6 +196,39 @@ test("the desktop follows the window only when asked to", async () => {
   assert.deepEqual([u16(asked, 1), u16(asked, 3), u16(asked, 5)], [1280, 800, 100]);
   await page.setViewportSize({ width: 1001, height: 700 });
   await double.agent.until("control", (bytes) => bytes[0] === RESIZE && u16(bytes, 1) === 1000 && u16(bytes, 3) === 700);
+  await double.agent.forget();
+  await page.reload();
+  await double.agent.until("control", (bytes) => bytes[0] === RESIZE && u16(bytes, 1) === 1000);
+});
+
+test("the quality is asked for when it is chosen and on every connection after, and what it is made with is said", async () => {
+  const page = await live();
+  const asked = async () => (await double.agent.received("control")).filter(([tag]) => tag === QUALITY).map(([, quality]) => quality);
+  assert.deepEqual(await asked(), [0]);
+  await page.click("[popovertarget=size-panel]");
+  await page.check("input[value=data-saver]");
+  await double.agent.until("control", is([QUALITY, 3]));
+  await double.agent.say([QUALITY, 3]);
+  await page.waitForFunction(() => document.getElementById("quality-note").hidden);
+  // Somebody else's choice.
+  await double.agent.say([QUALITY, 2]);
+  await page.getByText("Now Balanced: another viewer of this desktop chose that.").waitFor();
+  await double.agent.forget();
+  await page.reload();
+  await double.phase("live");
+  await double.agent.until("control", is([QUALITY, 3]));
+  assert.deepEqual(double.faults, []);
+});
+
+test("who may only look sees the quality and cannot change it", async () => {
+  double.grantChanges = { policy: { role: "view", clipboard_to_host: false, clipboard_to_viewer: false, idle_timeout_secs: 0 } };
+  const page = await live();
+  await double.agent.say([QUALITY, 3]);
+  await page.click("[popovertarget=size-panel]");
+  await page.getByText("Data saver, chosen by who controls the desktop.").waitFor();
+  assert.equal(await page.locator("input[value=data-saver]").isChecked(), true);
+  assert.equal(await page.locator("input[value=data-saver]").isDisabled(), true);
+  assert.deepEqual((await double.agent.received("control")).filter(([tag]) => tag === QUALITY), []);
 });
 
 test("the toolbar can be reached, used and left by keyboard alone", async () => {

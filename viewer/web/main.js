@@ -14,6 +14,7 @@ import { byId } from "./page/dom.js";
 import { Statistics } from "./page/statistics.js";
 import { Status, sayBriefly } from "./page/status.js";
 import { Toolbar } from "./page/toolbar.js";
+import { qualityNote } from "./picture/quality.js";
 import { describe } from "./page/words.js";
 
 const VIEW_ONLY = /** @type {const} */ ({
@@ -50,6 +51,10 @@ const status = new Status(act);
 const toolbar = new Toolbar({
   mode: chooseMode,
   fit: (choice) => desktop.chooseFit(choice),
+  quality: (choice) => {
+    desktop.chooseQuality(choice);
+    render();
+  },
   lockPointer: () => void desktop.pointer.lock().catch(() => sayBriefly("The pointer was not locked.")),
   typeByTouch: () => desktop.focus(),
   statistics: (open) => {
@@ -108,6 +113,7 @@ function handle(/** @type {import("./input/control.js").HostMessage} */ message)
     testStatistics.handleHost(message);
   }
   desktop.handle(message);
+  if (message.type === "quality") render();
 }
 
 function words() {
@@ -117,9 +123,17 @@ function words() {
 function render() {
   const said = words();
   const wasLive = document.body.dataset.phase === "live";
-  status.show(said, session?.grant?.policy.role === "view");
+  const watches = session?.grant?.policy.role === "view";
+  status.show(said, watches);
   toolbar.setWanted(said.phase === "live" || said.phase === "reconnecting");
-  toolbar.showChoices(session?.facts.mode ?? launch.mode, desktop.fit.choice);
+  const { choice, made } = desktop.quality;
+  toolbar.showChoices({
+    mode: session?.facts.mode ?? launch.mode,
+    fit: desktop.fit.choice,
+    quality: watches ? made : choice,
+    note: said.phase === "live" ? qualityNote(choice, made, watches) : "",
+    watches,
+  });
   if (said.phase === "live" && !wasLive && matchMedia("(pointer: fine)").matches) desktop.focus();
 }
 

@@ -10,7 +10,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use peer::io::{Handle, SessionConfig, Trust};
 use peer::{BitrateRange, Channel, CloseReason, Event, OutgoingAudio, OutgoingFrame, Side};
 use protocol::Secret;
-use protocol::control::{FromHost, image_parts};
+use protocol::control::{FromHost, Quality, image_parts};
 use protocol::id::SessionId;
 use protocol::problem::{Code, Problem};
 use protocol::signal::{AgentSession, FromAgent, MESSAGE_LEN_MAX, Role, ToAgent};
@@ -25,6 +25,7 @@ use crate::io::screen::{CodedFrame, Delivery, ScreenCommand, ScreenReport, Viewe
 use crate::io::sound::{CodedSound, Listener, SoundCommand};
 use crate::io::wait::Outbox;
 use crate::offer::Offerer;
+use crate::quality;
 use crate::registration::{Registration, SocketWish};
 use crate::session::{Deed, Session};
 
@@ -76,6 +77,8 @@ pub struct Agent {
     failed: Option<String>,
     generations: u64,
     trust: Trust,
+    /// As the screen thread makes the picture now.
+    quality: Quality,
 }
 
 struct Live {
@@ -152,6 +155,7 @@ impl Agent {
             failed: None,
             generations: 0,
             trust,
+            quality: Quality::default(),
         }
     }
 
@@ -190,6 +194,7 @@ impl Agent {
                 () = timer => {}
             }
             self.handle_timeouts();
+            self.settle_quality();
         }
         self.farewell(&mut socket).await;
         self.failed.map_or(Ok(()), |why| Err(anyhow::anyhow!(why)))
@@ -436,6 +441,8 @@ impl Agent {
                 self.tell_listening(id);
             }
             Event::ChannelOpen(Channel::Control) => {
+                let quality = FromHost::Quality(self.quality).encode();
+                let _ = live.peer.send_message(Channel::Control, &quality);
                 self.tell_screen(ScreenCommand::Introduce(id));
             }
             Event::Message { channel, bytes } => self.handle_message(id, channel, &bytes),
@@ -616,6 +623,22 @@ impl Agent {
         }
         for (id, problem) in ended {
             self.end_session(id, problem);
+        }
+    }
+
+    /// There is one stream for all: whose choice decides is seen anew whenever anything happened.
+    fn settle_quality(&mut self) {
+        let choices = self.sessions.values().map(|live| live.session.quality());
+        let decided = quality::decided(choices);
+        if decided == self.quality {
+            return;
+        }
+        tracing::debug!(quality = ?decided, "another quality");
+        self.quality = decided;
+        self.tell_screen(ScreenCommand::Quality(decided));
+        let message = FromHost::Quality(decided).encode();
+        for live in self.sessions.values() {
+            let _ = live.peer.send_message(Channel::Control, &message);
         }
     }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use protocol::control::FromHost;
+use protocol::control::{FromHost, Quality};
 use protocol::id::SessionId;
 
 use crate::damage::Rect;
@@ -60,6 +60,8 @@ pub enum ScreenCommand {
     KeyWanted,
     /// What this viewer's network carries, in bits per second.
     Estimate(SessionId, u64),
+    /// How the picture is made from now on.
+    Quality(Quality),
     /// A viewer typed or pointed.
     Input,
     Stop,
@@ -310,6 +312,7 @@ impl ScreenThread {
             }
             ScreenCommand::KeyWanted => self.pipeline.handle_key_wanted(now),
             ScreenCommand::Estimate(session, bps) => self.estimate(session, bps, now),
+            ScreenCommand::Quality(quality) => self.pipeline.handle_quality(quality, now),
             ScreenCommand::Input => self.pipeline.handle_input(now),
             ScreenCommand::Stop => return Err(End::Stopped),
         }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rate::QP_SHARP;
+use crate::rate::{QP_FINE, QP_SHARP};
 
 const BOX: Rect = Rect::new(10, 10, 20, 20);
 
@@ -100,15 +100,19 @@ fn a_still_screen_is_refined_then_silent_but_for_the_keep_alive() {
     );
 }
 
-#[test]
-fn full_motion_comes_at_sixty_frames_a_second() {
+/// Frames of a second of full motion; where frames are saved, the pointer moves all the time.
+fn frames_of_full_motion(quality: Quality) -> u32 {
     let t0 = Instant::now();
     let mut pipeline = watched(t0);
+    pipeline.handle_quality(quality, t0);
     let start = t0 + ms(1000);
     let mut frames = 0;
     for i in 0..1000 {
         let now = start + ms(i);
         pipeline.handle_damage(BOX, now);
+        if quality != Quality::Auto && quality != Quality::Sharp {
+            pipeline.handle_input(now);
+        }
         if is_delta(pipeline.poll_step(now)) {
             frames += 1;
             coded(
@@ -120,7 +124,59 @@ fn full_motion_comes_at_sixty_frames_a_second() {
             );
         }
     }
-    assert!((58..=64).contains(&frames), "{frames}");
+    frames
+}
+
+#[test]
+fn full_motion_comes_at_the_frame_rate_of_the_quality() {
+    let check = |quality, expected: std::ops::RangeInclusive<u32>| {
+        let frames = frames_of_full_motion(quality);
+        assert!(expected.contains(&frames), "{quality:?}: {frames}");
+    };
+    check(Quality::Auto, 58..=64);
+    check(Quality::Sharp, 58..=64);
+    check(Quality::Balanced, 29..=34);
+    check(Quality::DataSaver, 14..=19);
+}
+
+#[test]
+fn data_saver_caps_what_a_fast_network_gets_and_auto_gives_it_back() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    pipeline.handle_quality(Quality::DataSaver, t0);
+    let cap = Bounds::of(Quality::DataSaver).bitrate_bps_max;
+    assert_eq!(pipeline.rate().bitrate_bps(), cap);
+    pipeline.handle_estimate(20_000_000, t0);
+    assert_eq!(pipeline.rate().bitrate_bps(), cap);
+    // A network that carries less than the cap still decides.
+    pipeline.handle_estimate(500_000, t0);
+    assert_eq!(pipeline.rate().bitrate_bps(), 500_000);
+    pipeline.handle_estimate(20_000_000, t0);
+    pipeline.handle_quality(Quality::Auto, t0);
+    assert_eq!(pipeline.rate().bitrate_bps(), 20_000_000);
+}
+
+#[test]
+fn sharp_waits_for_the_network_where_auto_would_be_coarse() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    pipeline.handle_estimate(1_000_000, t0);
+    let coarse = pipeline.qp_for(FrameKind::Delta, 8160);
+    pipeline.handle_quality(Quality::Sharp, t0);
+    let sharp = pipeline.qp_for(FrameKind::Delta, 8160);
+    assert!(sharp < coarse, "{sharp:?} {coarse:?}");
+    assert_eq!(sharp, Bounds::of(Quality::Sharp).worst);
+}
+
+#[test]
+fn a_still_screen_is_looked_at_again_when_the_quality_changes() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    pipeline.handle_unchanged(Pass::Refine, t0);
+    pipeline.handle_quality(Quality::Sharp, t0);
+    assert_eq!(pipeline.poll_timeout(t0), Some(t0 + REFINE_AFTER));
+    assert_eq!(pipeline.poll_step(t0 + REFINE_AFTER), Some(Step::Refine));
+    assert_eq!(pipeline.refinement().0, Bounds::of(Quality::Sharp).fine);
 }
 
 #[test]

@@ -73,6 +73,25 @@ fn a_view_only_viewer_reaches_neither_screen_nor_clipboard_but_is_answered() {
     );
 }
 
+#[test]
+fn only_who_controls_has_a_say_in_the_quality() {
+    let now = Instant::now();
+    let chosen = FromViewer::Quality(Quality::DataSaver).encode();
+    let mut session = opened(Policy::default(), now);
+    session.handle_message(Channel::Control, &chosen, now);
+    assert_eq!(session.quality(), Quality::DataSaver);
+    let watching = Policy {
+        role: Role::View,
+        ..Policy::default()
+    };
+    // Who controlled and now only watches loses it.
+    session.handle_renewed(&agent_session(watching.clone()), now);
+    assert_eq!(session.quality(), Quality::Auto);
+    let mut session = opened(watching, now);
+    session.handle_message(Channel::Control, &chosen, now);
+    assert_eq!(session.quality(), Quality::Auto);
+}
+
 fn image(left: u32, len: usize) -> Vec<u8> {
     let mut part = b"\x89PNG\r\n\x1a\n".to_vec();
     part.resize(len, 0);

@@ -77,6 +77,7 @@ fn the_wire_form_is_the_one_the_browser_viewer_speaks() {
             FromViewer::Ping { sent_us: 1 },
             &[0x22, 0, 0, 0, 0, 0, 0, 0, 1],
         ),
+        (FromViewer::Quality(Quality::DataSaver), &[0x25, 3]),
     ];
     for (message, bytes) in golden {
         assert_eq!(message.encode(), *bytes, "{message:?}");
@@ -88,6 +89,21 @@ fn the_wire_form_of_an_image_is_the_one_the_browser_viewer_speaks() {
     let (left, part) = (256, vec![0x89, 0x50]);
     let bytes = FromViewer::ClipboardImage { left, part }.encode();
     assert_eq!(bytes, [0x24, 0, 0, 1, 0, 0x89, 0x50]);
+}
+
+#[test]
+fn the_wire_form_of_a_quality_is_the_one_the_browser_viewer_speaks() {
+    let all = [
+        Quality::Auto,
+        Quality::Sharp,
+        Quality::Balanced,
+        Quality::DataSaver,
+    ];
+    for (number, quality) in (0..).zip(all) {
+        assert_eq!(FromHost::Quality(quality).encode(), [0x25, number]);
+    }
+    let beyond = FromViewer::decode(&[0x25, 4]);
+    assert_eq!(beyond, Err(ControlError::Range));
 }
 
 #[test]
@@ -195,6 +211,7 @@ fn viewer_messages() -> Vec<FromViewer> {
             left: 9,
             part: vec![1, 2, 3],
         },
+        FromViewer::Quality(Quality::Balanced),
         FromViewer::Ping { sent_us: u64::MAX },
     ]
 }
@@ -210,6 +227,7 @@ fn host_messages() -> Vec<FromHost> {
             sent_us: 1,
             host_us: 2,
         },
+        FromHost::Quality(Quality::Sharp),
         FromHost::Cursor {
             width: 2,
             height: 1,

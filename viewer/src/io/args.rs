@@ -11,6 +11,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use peer::Sound;
 use peer::io::Trust;
 use protocol::Secret;
+use protocol::control::Quality;
 use protocol::id::InstanceId;
 use protocol::signal::PathMode;
 
@@ -30,6 +31,7 @@ struct Args {
 const EXAMPLES: &str = "Examples:
   multiclaw-viewer connect --cloud https://cloud.example --instance desk --token-file key.txt
   multiclaw-viewer connect … --mode relay --headless --stats json --duration 10 --snapshot last.png
+  multiclaw-viewer connect … --quality data-saver
   multiclaw-viewer load --cloud … --instance desk --token-file key.txt --sessions 50 --rate 5 \\
     --strip-display :90 --pid agent-host=1234 --metrics relay=http://127.0.0.1:9641/metrics \\
     --html report.html --slo bounds.toml
@@ -70,6 +72,11 @@ struct Connect {
     /// Which paths may be taken.
     #[arg(long, value_enum, default_value = "auto")]
     mode: Mode,
+    /// How the picture is made: as the network allows, with sharp text before smooth motion, with
+    /// half of the frames, or with as few bytes as work allows. Among several viewers the most
+    /// frugal choice decides; who only watches has none.
+    #[arg(long, value_enum, default_value = "auto")]
+    quality: QualityChoice,
     /// Without a window: decode and print what was measured, once a second.
     #[arg(long)]
     headless: bool,
@@ -109,6 +116,25 @@ enum Stats {
 enum FitChoice {
     Scale,
     Match,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum QualityChoice {
+    Auto,
+    Sharp,
+    Balanced,
+    DataSaver,
+}
+
+impl QualityChoice {
+    fn quality(self) -> Quality {
+        match self {
+            Self::Auto => Quality::Auto,
+            Self::Sharp => Quality::Sharp,
+            Self::Balanced => Quality::Balanced,
+            Self::DataSaver => Quality::DataSaver,
+        }
+    }
 }
 
 impl Mode {
@@ -194,6 +220,7 @@ fn options(flags: Connect) -> anyhow::Result<Options> {
         instance: flags.instance,
         key,
         mode: flags.mode.path_mode(),
+        quality: flags.quality.quality(),
         json: flags.stats == Some(Stats::Json),
         prints: flags.headless || flags.stats.is_some(),
         duration: duration.context("--duration is not a time")?,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use peer::{Event, IceState};
 use protocol::Secret;
-use protocol::control::{FromHost, FromViewer};
+use protocol::control::{FromHost, FromViewer, Quality};
 use protocol::id::InstanceId;
 use protocol::problem::{Code, Problem};
 use protocol::signal::{PathMode, ToViewer};
@@ -35,6 +35,7 @@ pub(super) struct Options {
     pub(super) instance: InstanceId,
     pub(super) key: Secret,
     pub(super) mode: PathMode,
+    pub(super) quality: Quality,
     pub(super) json: bool,
     pub(super) duration: Option<Duration>,
     pub(super) snapshot: Option<PathBuf>,
@@ -380,7 +381,10 @@ impl<'a> Desk<'a> {
                 self.ping();
             }
             Event::PathChanged(_) => self.ping(),
-            Event::ChannelOpen(peer::Channel::Control) => self.ping(),
+            Event::ChannelOpen(peer::Channel::Control) => {
+                self.ping();
+                self.say(&FromViewer::Quality(self.options.quality));
+            }
             Event::Message { bytes, .. } => self.handle_host(bytes),
             Event::Stats(stats) => {
                 self.bitrate = (stats.ingress_bps, stats.bytes_received);
@@ -426,10 +430,13 @@ impl<'a> Desk<'a> {
     }
 
     fn ping(&self) {
-        let ping = FromViewer::Ping { sent_us: unix_us() };
+        self.say(&FromViewer::Ping { sent_us: unix_us() });
+    }
+
+    fn say(&self, message: &FromViewer) {
         if let Some(peer) = &self.peer {
             // Before the channel is open there is nobody to ask.
-            let _ = peer.send_message(peer::Channel::Control, &ping.encode());
+            let _ = peer.send_message(peer::Channel::Control, &message.encode());
         }
     }
 

@@ -16,6 +16,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use peer::io::Trust;
 use protocol::Secret;
+use protocol::control::Quality;
 use protocol::id::InstanceId;
 use protocol::signal::PathMode;
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -203,6 +204,7 @@ fn start(
     let (instance, key) = &arrivals.targets[number % arrivals.targets.len()];
     let service = service.for_session(instance.clone(), key.clone());
     let options = Options {
+        quality: Quality::default(),
         cloud: String::new(),
         instance: instance.clone(),
         key: key.clone(),

@@ -182,6 +182,7 @@ impl App {
             FromHost::ClipboardText(text) => self.clipboard.take(text),
             // Images are for viewers that can paste them: this one has text only.
             FromHost::ClipboardImage { .. }
+            | FromHost::Quality(_)
             | FromHost::Pong { .. }
             | FromHost::HostStats(_)
             | FromHost::Notice(_)

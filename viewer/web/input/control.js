@@ -29,6 +29,7 @@ export const WHERE_IT_IS = 0xffff;
  * @typedef {(
  *   | {type: "clipboard", text: string}
  *   | {type: "clipboard-image", left: number, part: Uint8Array<ArrayBuffer>}
+ *   | {type: "quality", quality: Quality}
  *   | {type: "pong", sentUs: number, hostUs: number}
  *   | {type: "cursor", width: number, height: number, hotX: number, hotY: number, rgba: Uint8ClampedArray<ArrayBuffer>}
  *   | {type: "cursor-hidden"}
@@ -38,6 +39,11 @@ export const WHERE_IT_IS = 0xffff;
  *   | {type: "closed", json: string}
  * )} HostMessage
  */
+
+/** How the picture is made, by its number on the wire; see `protocol/src/control/quality.rs`. */
+const QUALITIES = /** @type {const} */ (["auto", "sharp", "balanced", "data-saver"]);
+
+/** @typedef {typeof QUALITIES[number]} Quality */
 
 const utf8 = new TextEncoder();
 
@@ -163,6 +169,16 @@ export class ImageParts {
 /** PNG specification, §5.2. */
 const PNG_SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 
+export function quality(/** @type {Quality} */ wanted) {
+  const view = message(0x25, 1);
+  view.setUint8(1, QUALITIES.indexOf(wanted));
+  return bytes(view);
+}
+
+export function isQuality(/** @type {unknown} */ value) {
+  return QUALITIES.some((known) => known === value);
+}
+
 export function ping(/** @type {{sentUs: number}} */ { sentUs }) {
   const view = message(0x22, 8);
   view.setBigUint64(1, BigInt(Math.trunc(sentUs)));
@@ -181,6 +197,8 @@ export function decode(buffer) {
       return textMessage(buffer, (text) => ({ type: "clipboard", text }));
     case 0x24:
       return imagePart(view);
+    case 0x25:
+      return qualityMessage(view);
     case 0x23:
       return sized(view, 16, () => ({
         type: "pong",
@@ -223,6 +241,12 @@ function imagePart(/** @type {DataView} */ view) {
   if (left > CLIPBOARD_IMAGE_LEN_MAX) return null;
   const part = new Uint8Array(/** @type {ArrayBuffer} */ (view.buffer), 5);
   return { type: "clipboard-image", left, part };
+}
+
+/** @returns {HostMessage | null} */
+function qualityMessage(/** @type {DataView} */ view) {
+  const quality = view.byteLength === 2 ? QUALITIES[view.getUint8(1)] : undefined;
+  return quality ? { type: "quality", quality } : null;
 }
 
 /** @returns {HostMessage | null} */

@@ -5,7 +5,7 @@
 
 import { Clipboard } from "../input/clipboard.js";
 import { Composer } from "../input/composer.js";
-import { resize } from "../input/control.js";
+import { quality, resize } from "../input/control.js";
 import { Gate } from "../input/gate.js";
 import { scaleOf } from "../input/geometry.js";
 import { Keyboard, isComposing } from "../input/keyboard.js";
@@ -13,6 +13,7 @@ import { platformOf } from "../input/keysym.js";
 import { Pointer } from "../input/pointer.js";
 import { Cursor } from "../picture/cursor.js";
 import { Fit, storeFit, storedFit } from "../picture/fit.js";
+import { Quality, storeQuality, storedQuality } from "../picture/quality.js";
 import { Picture } from "../picture/video.js";
 import { byId } from "./dom.js";
 
@@ -57,6 +58,7 @@ export class Desktop {
       touched: (byFinger) => !byFinger && this.focus(),
     });
     this.fit = new Fit(this.#stage, storedFit(localStorage), (screen) => this.#askSize(screen));
+    this.quality = new Quality(storedQuality(localStorage), (choice) => this.#askQuality(choice));
     this.#listen();
   }
 
@@ -75,12 +77,18 @@ export class Desktop {
     this.pointer.restart();
     this.clipboard.forget();
     this.fit.again();
+    this.quality.again();
     void this.clipboard.refresh();
   }
 
   chooseFit(/** @type {import("../picture/fit.js").FitChoice} */ choice) {
     storeFit(localStorage, choice);
     this.fit.choose(choice);
+  }
+
+  chooseQuality(/** @type {import("../picture/quality.js").QualityName} */ choice) {
+    storeQuality(localStorage, choice);
+    this.quality.choose(choice);
   }
 
   handle(/** @type {import("../input/control.js").HostMessage} */ message) {
@@ -93,6 +101,9 @@ export class Desktop {
         return this.#cursor.show(message, this.#density());
       case "cursor-hidden":
         return this.#cursor.hide();
+      case "quality":
+        this.quality.made = message.quality;
+        return;
       case "screen":
         this.#screen = { width: message.width, height: message.height };
     }
@@ -145,7 +156,12 @@ export class Desktop {
   }
 
   #mayControl() {
-    return this.#ports.live() && this.#ports.policy().role === "control";
+    return this.#ports.live() && this.#controls();
+  }
+
+  /** Wishes about the picture go out before there is one; a channel that is not open drops them. */
+  #controls() {
+    return this.#ports.policy().role === "control";
   }
 
   #releaseAll() {
@@ -157,7 +173,11 @@ export class Desktop {
   }
 
   #askSize(/** @type {{width: number, height: number, scalePercent: number}} */ screen) {
-    if (this.#mayControl()) this.#ports.channels()?.sendControl(resize(screen));
+    if (this.#controls()) this.#ports.channels()?.sendControl(resize(screen));
+  }
+
+  #askQuality(/** @type {import("../picture/quality.js").QualityName} */ choice) {
+    if (this.#controls()) this.#ports.channels()?.sendControl(quality(choice));
   }
 
   /** Pixels of the desktop per CSS pixel, where the picture is meant to be pixel for pixel. */

@@ -12,6 +12,7 @@ const LINGER_MS = 3_000;
  * @typedef {object} ToolbarPorts
  * @property {(mode: import("../link/launch.js").Mode) => void} mode
  * @property {(choice: import("../picture/fit.js").FitChoice) => void} fit
+ * @property {(choice: import("../picture/quality.js").QualityName) => void} quality
  * @property {() => void} lockPointer
  * @property {() => void} typeByTouch
  * @property {(open: boolean) => void} statistics
@@ -62,9 +63,14 @@ export class Toolbar {
     if (hadFocus || document.activeElement === document.body) this.#ports.backToDesktop();
   }
 
-  showChoices(/** @type {string} */ mode, /** @type {string} */ fit) {
+  /** @param {{mode: string, fit: string, quality: string, note: string, watches: boolean}} now */
+  showChoices({ mode, fit, quality, note, watches }) {
     for (const input of choicesOf("mode")) input.checked = input.value === mode;
     for (const input of choicesOf("fit")) input.checked = input.value === fit;
+    for (const input of choicesOf("quality")) input.checked = input.value === quality;
+    /** @type {HTMLFieldSetElement} */ (byId("quality-choices")).disabled = watches;
+    byId("quality-note").hidden = note === "";
+    if (byId("quality-note").textContent !== note) byId("quality-note").textContent = note;
   }
 
   #bindButtons() {
@@ -85,6 +91,10 @@ export class Toolbar {
     for (const input of choicesOf("fit")) {
       const fit = /** @type {import("../picture/fit.js").FitChoice} */ (input.value);
       input.addEventListener("change", () => this.#ports.fit(fit));
+    }
+    for (const input of choicesOf("quality")) {
+      const quality = /** @type {import("../picture/quality.js").QualityName} */ (input.value);
+      input.addEventListener("change", () => this.#ports.quality(quality));
     }
   }
 
