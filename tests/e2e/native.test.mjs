@@ -169,6 +169,48 @@ test("the clipboard is shared both ways", async () => {
   });
 });
 
+test("an image is shared both ways, as the bytes it was", async () => {
+  await openWindow();
+  // Larger than one message, and it does not compress.
+  const png = (seed) => {
+    const signature = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+    return Buffer.from(Array.from({ length: 300_000 }, (_, index) => signature[index] ?? (index * seed * 31) & 255));
+  };
+  const [theirs, ours, large] = [png(3), png(7), Buffer.concat([png(5), png(5), png(5)])];
+  const copy = (display, bytes) => {
+    const owner = spawn("xclip", ["-selection", "clipboard", "-target", "image/png", "-quiet"], { env: { ...env(), DISPLAY: display }, stdio: ["pipe", "ignore", "ignore"] });
+    servers.push(owner);
+    owner.stdin.end(bytes);
+  };
+  const paste = (display) => {
+    const options = { env: { ...env(), DISPLAY: display }, stdio: ["ignore", "pipe", "ignore"], timeout: 2000, maxBuffer: 4e6 };
+    try {
+      return execFileSync("xclip", ["-selection", "clipboard", "-target", "image/png", "-out"], options);
+    } catch {
+      return Buffer.alloc(0);
+    }
+  };
+  copy(house.display, theirs);
+  await until("it arrives here", () => paste(display).equals(theirs));
+  copy(display, ours);
+  const id = xdotool("search", "--name", "MultiClaw").split("\n").at(-1);
+  const focus = () => {
+    xdotool("windowunmap", "--sync", id);
+    xdotool("windowmap", "--sync", id, "windowfocus", "--sync", id);
+  };
+  await until("it arrives on the desktop", () => {
+    focus();
+    return paste(house.display).equals(ours);
+  });
+  // Past the bound nothing is sent, and what was there stays.
+  copy(display, large);
+  await until("the viewer says so", () => {
+    focus();
+    return /too large to send/.test(viewers.at(-1).errors);
+  });
+  assert.ok(paste(house.display).equals(ours));
+});
+
 test("the desktop takes the window's size when the two are to match", async () => {
   const { id } = await openWindow("--fit", "match");
   xdotool("windowsize", "--sync", id, 1200, 760);

@@ -179,9 +179,13 @@ impl App {
                 self.desktop = Size::new(width.into(), height.into());
                 self.take_desktop_size();
             }
-            FromHost::ClipboardText(text) => self.clipboard.take(text),
-            // Images are for viewers that can paste them: this one has text only.
-            FromHost::ClipboardImage { .. }
+            FromHost::ClipboardText(text) if self.takes_clipboard() => self.clipboard.take(text),
+            FromHost::ClipboardImage { left, part } if self.takes_clipboard() => {
+                self.clipboard.take_image(left, &part);
+            }
+            // Who may not take the clipboard was sent one all the same; or it is not the window's.
+            FromHost::ClipboardText(_)
+            | FromHost::ClipboardImage { .. }
             | FromHost::Quality(_)
             | FromHost::Pong { .. }
             | FromHost::HostStats(_)
@@ -242,6 +246,11 @@ impl App {
         {
             self.port.send(&message);
         }
+    }
+
+    fn takes_clipboard(&self) -> bool {
+        let policy = self.status.policy.as_ref();
+        policy.is_some_and(|policy| policy.clipboard_to_viewer)
     }
 
     fn share_clipboard(&self) {
