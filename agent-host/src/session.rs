@@ -24,6 +24,11 @@ const MALFORMED_MAX: u32 = 16;
 /// Clipboards, resizes and qualities per second; more are dropped.
 const HEAVY_PER_SECOND: u32 = 10;
 
+/// Key frames a viewer may ask for: a few at a time on a bad network, for long one a second. More
+/// would make the picture coarse for everybody; a viewer that still cannot decode asks again.
+const KEY_FRAMES_PER_SECOND: u32 = 1;
+const KEY_FRAMES_BURST: u32 = 20;
+
 /// What a message is allowed to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deed {
@@ -48,6 +53,7 @@ pub struct Session {
     active_at: Instant,
     messages: Bucket,
     heavy: Bucket,
+    key_frames: Bucket,
     image: ImageParts,
     quality: Quality,
     dropped: u32,
@@ -65,6 +71,7 @@ impl Session {
             active_at: now,
             messages: Bucket::new(MESSAGES_PER_SECOND, MESSAGES_BURST, now),
             heavy: Bucket::new(HEAVY_PER_SECOND, HEAVY_PER_SECOND, now),
+            key_frames: Bucket::new(KEY_FRAMES_PER_SECOND, KEY_FRAMES_BURST, now),
             image: ImageParts::default(),
             quality: Quality::default(),
             dropped: 0,
@@ -110,6 +117,15 @@ impl Session {
             return None;
         };
         self.allow(message, now)
+    }
+
+    /// The viewer asks for a key frame; whether it may have one.
+    pub fn handle_key_frame_wanted(&mut self, now: Instant) -> bool {
+        let allowed = self.end.is_none() && now < self.expires_at && self.key_frames.take(now);
+        if !allowed {
+            self.handle_dropped();
+        }
+        allowed
     }
 
     /// Why the session is over, once it is. Tell the viewer, then close.
@@ -231,7 +247,7 @@ impl Session {
         if self.dropped > DROPPED_MAX {
             self.end_with(
                 Code::TooMany,
-                "The viewer sent more input than anybody can make.",
+                "The viewer sent more input, or asked for more pictures, than anybody can use.",
                 "Connect again with a viewer that works.",
             );
         }

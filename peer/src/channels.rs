@@ -12,11 +12,16 @@ use str0m::channel::{ChannelConfig, ChannelId, Reliability};
 use crate::event::Channel;
 use crate::peer::{Peer, SendError};
 
+/// Channels that are none of the three; a browser opens none by itself. More end the peer.
+pub(crate) const FOREIGN_MAX: usize = 16;
+
 #[derive(Default)]
 pub(crate) struct Channels {
     input: Queue,
     pointer: Queue,
     control: Queue,
+    /// How many opened that are none of ours.
+    foreign: usize,
 }
 
 #[derive(Default)]
@@ -43,13 +48,17 @@ pub(crate) fn config(channel: Channel) -> ChannelConfig {
 impl Channels {
     /// The channel that opened, if it is one of ours; a second one of the same label is ignored.
     pub(crate) fn handle_open(&mut self, id: ChannelId, label: &str) -> Option<Channel> {
-        let channel = Channel::of_label(label)?;
-        let queue = self.queue(channel);
-        if queue.id.is_some() {
+        let ours = Channel::of_label(label).filter(|&channel| self.queue(channel).id.is_none());
+        let Some(channel) = ours else {
+            self.foreign += 1;
             return None;
-        }
-        queue.id = Some(id);
+        };
+        self.queue(channel).id = Some(id);
         Some(channel)
+    }
+
+    pub(crate) fn are_too_many(&self) -> bool {
+        self.foreign > FOREIGN_MAX
     }
 
     pub(crate) fn handle_close(&mut self, id: ChannelId) {

@@ -222,6 +222,8 @@ pub enum CloseReason {
     Remote,
     /// The other side sent a message over the limit.
     MessageTooLarge { len: usize },
+    /// The other side opened many channels besides the three.
+    TooManyChannels,
     /// The owner did not take events; see [`Peer::EVENTS_MAX`](crate::Peer::EVENTS_MAX).
     Backlog,
     /// The engine gave up: fingerprint mismatch, broken DTLS, or a bug.

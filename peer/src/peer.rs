@@ -655,6 +655,9 @@ impl Peer {
             Engine::ChannelOpen(id, label) => {
                 let opened = self.channels.handle_open(id, &label);
                 self.events.extend(opened.map(Event::ChannelOpen));
+                if self.channels.are_too_many() {
+                    self.end(CloseReason::TooManyChannels, now);
+                }
             }
             Engine::ChannelData(data) => self.handle_message(data, now),
             Engine::ChannelClose(id) => self.channels.handle_close(id),

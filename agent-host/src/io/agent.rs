@@ -446,7 +446,11 @@ impl Agent {
                 self.tell_screen(ScreenCommand::Introduce(id));
             }
             Event::Message { channel, bytes } => self.handle_message(id, channel, &bytes),
-            Event::KeyFrameWanted => self.tell_screen(ScreenCommand::KeyWanted),
+            Event::KeyFrameWanted => {
+                if live.session.handle_key_frame_wanted(Instant::now()) {
+                    self.tell_screen(ScreenCommand::KeyWanted);
+                }
+            }
             Event::EgressEstimate { bitrate_bps } => {
                 self.tell_screen(ScreenCommand::Estimate(id, bitrate_bps));
             }
@@ -521,12 +525,22 @@ impl Agent {
                 format!("The viewer sent a message of {len} bytes."),
                 "Connect again.",
             ),
+            CloseReason::TooManyChannels => Problem::new(
+                Code::TooMany,
+                "The viewer opened more channels than there are.",
+                "Connect again with a viewer that works.",
+            ),
             CloseReason::Local | CloseReason::Remote => Problem::new(
                 Code::SessionEnded,
                 "The connection to the viewer was closed.",
                 "Connect again.",
             ),
-            CloseReason::Backlog | CloseReason::Engine(_) => internal(),
+            CloseReason::Backlog => Problem::new(
+                Code::TooMany,
+                "The viewer sent more than the agent host can take.",
+                "Connect again with a viewer that works.",
+            ),
+            CloseReason::Engine(_) => internal(),
         };
         tracing::info!(session = %id, ?reason, "session ended");
         self.forget(id);

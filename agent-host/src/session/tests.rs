@@ -213,6 +213,54 @@ fn a_flood_is_thinned_out_and_in_the_end_cut_off() {
 }
 
 #[test]
+fn key_frames_asked_for_without_end_are_thinned_out_and_in_the_end_cut_off() {
+    let now = Instant::now();
+    let mut session = opened(Policy::default(), now);
+    let mut granted = 0;
+    // A hundred a second.
+    for i in 0..u64::from(DROPPED_MAX) {
+        let now = now + Duration::from_millis(10 * i);
+        session.handle_renewed(&agent_session(Policy::default()), now);
+        granted += u32::from(session.handle_key_frame_wanted(now));
+    }
+    assert!(granted <= KEY_FRAMES_BURST + 100 * KEY_FRAMES_PER_SECOND);
+    assert_eq!(session.poll_end(), None);
+    for _ in 0..=granted {
+        session.handle_key_frame_wanted(now);
+    }
+    assert_eq!(session.poll_end().unwrap().code, Code::TooMany);
+}
+
+#[test]
+fn what_a_bad_network_costs_in_key_frames_is_granted() {
+    let now = Instant::now();
+    let mut session = opened(Policy::default(), now);
+    let at = |ms| now + Duration::from_millis(ms);
+    assert!((0..20).all(|i| session.handle_key_frame_wanted(at(200 * i))));
+    assert!((0..60).all(|i| session.handle_key_frame_wanted(at(10_000 + 1_001 * i))));
+}
+
+#[test]
+fn an_image_without_an_end_is_never_held_past_its_bound() {
+    let now = Instant::now();
+    let mut session = opened(Policy::default(), now);
+    // A gigabyte, in parts that each say that more is to come.
+    let part = vec![0x89; 64 * 1024];
+    let endless = FromViewer::ClipboardImage {
+        left: 768 * 1024,
+        part,
+    }
+    .encode();
+    let mut ended = false;
+    for _ in 0..16 * 1024 {
+        let deed = session.handle_message(Channel::Control, &endless, now);
+        assert_eq!(deed, None);
+        ended |= session.poll_end().is_some();
+    }
+    assert!(ended, "a flood of parts is a flood");
+}
+
+#[test]
 fn old_motion_is_ignored_and_lost_motion_is_made_up_for() {
     let now = Instant::now();
     let mut session = opened(Policy::default(), now);

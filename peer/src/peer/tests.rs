@@ -655,6 +655,56 @@ fn the_estimate_stays_inside_its_bounds() {
 }
 
 #[test]
+fn feedback_that_lies_moves_the_estimate_no_further_than_its_bounds() {
+    use str0m::bwe::Bitrate;
+    let mut world = World::connected();
+    let now = world.now;
+    for lie in [0, 1, u64::MAX / 2, u64::MAX] {
+        let estimate = Bitrate::bps(lie);
+        let twcc = BweKind::Twcc {
+            estimate,
+            can_probe: true,
+        };
+        // REMB is what a receiver claims without proof: it is not believed at all.
+        let mid = Mid::from("0");
+        for kind in [twcc, BweKind::Remb { estimate, mid }] {
+            let told = str0m::Event::EgressBitrateEstimate(kind);
+            world.host.handle_engine_event(told, now);
+        }
+    }
+    let estimates = world.host.events.iter().filter_map(|event| match event {
+        Event::EgressEstimate { bitrate_bps } => Some(*bitrate_bps),
+        _ => None,
+    });
+    let BitrateRange {
+        min_bps, max_bps, ..
+    } = BitrateRange::default();
+    let estimates: Vec<u64> = estimates.collect();
+    assert_eq!(estimates, [min_bps, min_bps, max_bps, max_bps]);
+}
+
+#[test]
+fn a_thousand_channels_end_the_peer_that_was_sent_them_and_say_why() {
+    let mut world = World::connected();
+    for index in 0..1000 {
+        let label = format!("more {index}");
+        let config = str0m::channel::ChannelConfig {
+            label,
+            ..Default::default()
+        };
+        world.viewer.rtc.direct_api().create_data_channel(config);
+    }
+    let now = world.now;
+    world.viewer.drain(now);
+    let ended = |w: &World| {
+        let too_many = |e: &Event| matches!(e, Event::Closed(CloseReason::TooManyChannels));
+        count(&w.host_events, too_many) == 1
+    };
+    world.run_until(ended);
+    assert_eq!(world.host_opened(), 3);
+}
+
+#[test]
 fn an_owner_that_never_takes_its_events_loses_the_peer_not_the_memory() {
     let mut world = World::connected();
     let now = world.now;
