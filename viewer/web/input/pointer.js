@@ -31,6 +31,8 @@ export class Pointer {
   #longPress = null;
   /** X11 buttons that are down. @type {Set<number>} */
   #held = new Set();
+  /** The pointer was locked and has not moved since. */
+  #freshlyLocked = false;
 
   /**
    * @param {HTMLElement} stage what the picture fills
@@ -50,6 +52,9 @@ export class Pointer {
     this.#on("pointercancel", (event) => this.#handleCancel(/** @type {PointerEvent} */ (event)));
     this.#on("wheel", (event) => this.#handleWheel(/** @type {WheelEvent} */ (event)));
     this.#on("contextmenu", (event) => event.preventDefault());
+    document.addEventListener("pointerlockchange", () => {
+      this.#freshlyLocked = this.locked;
+    });
   }
 
   get locked() {
@@ -88,6 +93,12 @@ export class Pointer {
     // Only one of the two kinds of event may count here: movements add up.
     const raw = "onpointerrawupdate" in this.#stage;
     if (raw !== (event.type === "pointerrawupdate")) return;
+    // Chromium on X11 takes the pointer to the middle of its window as it locks it, and counts that
+    // way in with the first motion: hundreds of pixels nobody moved.
+    if (this.#freshlyLocked) {
+      this.#freshlyLocked = false;
+      return;
+    }
     const scale = 1 / scaleOf(this.#space(), this.#ports.screen());
     this.#motion.moveBy(event.movementX * scale, event.movementY * scale, event.timeStamp);
   }
