@@ -669,8 +669,12 @@ impl Peer {
             }
             Engine::KeyframeRequest(_) => self.events.push_back(Event::KeyFrameWanted),
             Engine::PeerStats(stats) => self.tell_stats(&stats),
-            Engine::MediaEgressStats(stats) => self.collector.handle_egress(&stats),
-            Engine::MediaIngressStats(stats) => self.collector.handle_ingress(&stats),
+            Engine::MediaEgressStats(stats) if !self.audio.is(stats.mid) => {
+                self.collector.handle_egress(&stats);
+            }
+            Engine::MediaIngressStats(stats) if !self.audio.is(stats.mid) => {
+                self.collector.handle_ingress(&stats);
+            }
             Engine::Closed => self.end(CloseReason::Remote, now),
             _ => {}
         }
