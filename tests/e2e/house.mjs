@@ -102,9 +102,16 @@ export class House {
     process.kill(this.currentPids()[part], name);
   }
 
+  /** What a program on the desktop finds in its environment. */
+  #desktop() {
+    const cookie = `${this.state}/sound/cookie`;
+    const sound = this.sound ? { PULSE_SERVER: this.sound, PULSE_COOKIE: cookie } : {};
+    return { ...process.env, DISPLAY: this.display, ...sound };
+  }
+
   /** A program on the desktop. */
   run(program, ...args) {
-    const child = spawn(program, args, { env: { ...process.env, DISPLAY: this.display }, stdio: ["pipe", "pipe", "ignore"] });
+    const child = spawn(program, args, { env: this.#desktop(), stdio: ["pipe", "pipe", "ignore"] });
     this.programs.push(child);
     return child;
   }
@@ -118,7 +125,7 @@ export class House {
 
   /** What a program says of the desktop; `null` when it fails. */
   ask(program, ...args) {
-    const options = { env: { ...process.env, DISPLAY: this.display }, stdio: ["ignore", "pipe", "ignore"] };
+    const options = { env: this.#desktop(), stdio: ["ignore", "pipe", "ignore"] };
     try {
       return execFileSync(program, args, options).toString();
     } catch {

@@ -8,6 +8,7 @@ pub(crate) mod part;
 mod plan;
 mod report;
 mod restarts;
+mod sound;
 
 use std::fs::{self, File};
 use std::net::IpAddr;

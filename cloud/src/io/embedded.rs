@@ -1,5 +1,5 @@
-//! The driver of this machine: each desktop an X server, a window manager and an agent host, with a
-//! home, a display and a key of its own.
+//! The driver of this machine: each desktop an X server, a sound server, a window manager and an
+//! agent host, with a home, a display and a key of its own.
 //!
 //! ```text
 //!  desktops/ID/machine.json   what runs: processes, display, generation
@@ -14,6 +14,7 @@
 mod parts;
 mod place;
 mod processes;
+mod sound;
 mod xauthority;
 
 use std::path::{Path, PathBuf};
@@ -50,6 +51,8 @@ struct Record {
     generation: Generation,
     display: u32,
     x_server: Process,
+    #[serde(default)]
+    sound_server: Option<Process>,
     window_manager: Option<Process>,
     agent_host: Option<Process>,
 }
@@ -117,6 +120,7 @@ impl Driver for Embedded {
         if let Some(agent_host) = record.agent_host.take() {
             agent_host.end().await;
         }
+        sound::ensure(&place, &start, &mut record);
         if !record.window_manager.is_some_and(Process::runs) {
             record.window_manager = parts::start_session(&place, &start, record.display)?;
             place.keep(&record)?;

@@ -1,4 +1,4 @@
-//! The desktop itself: an X server, a window manager, a terminal and a file manager. A person may
+//! The desktop itself: an X server, a sound server, a window manager, a terminal and a file manager. A person may
 //! close the programs; the server and the window manager must run.
 
 use std::fmt;
@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 
 use super::part::{Ready, Spec};
 use super::plan::Plan;
+use super::sound;
 use crate::run::{self, on_path};
 
 /// Where displays of our own are looked for; below are those of people.
@@ -112,14 +113,19 @@ pub(crate) fn parts(plan: &Plan) -> Vec<Spec> {
         name,
         program: program.into(),
         args: args.iter().map(ToString::to_string).collect(),
-        env: vec![
+        env: [
             ("DISPLAY".into(), plan.display.clone()),
             ("LC_ALL".into(), UTF8_LOCALE.into()),
-        ],
+        ]
+        .into_iter()
+        .chain(plan.sound().map(sound::variables).into_iter().flatten())
+        .collect(),
         ready: Ready::AtOnce,
         must_run,
     };
-    let mut parts = vec![server, client("window-manager", "openbox", &[], true)];
+    let mut parts = vec![server];
+    parts.extend(plan.sound().map(sound::server));
+    parts.push(client("window-manager", "openbox", &[], true));
     if on_path("xsetroot") {
         parts.push(client(
             "background",

@@ -1,17 +1,17 @@
 //! What one run will look like, decided before anything starts: ports, files, secrets, and the
 //! configuration of each daemon.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, UdpSocket};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use super::certificate::Certificates;
 use super::desktop::{self, Size};
-use super::{INSTANCE, Options};
+use super::{INSTANCE, Options, sound};
 
 /// The one region of a machine on its own.
 pub(crate) const REGION: &str = "local";
@@ -63,6 +63,8 @@ pub(crate) struct Plan {
     pub(crate) ports: Ports,
     pub(crate) certificates: Certificates,
     owns_display: bool,
+    /// Where the desktop's own sound server listens, if it has one.
+    sound: Option<PathBuf>,
     relay_secret: String,
     token_ttl_secs: Option<u64>,
     idle_timeout_secs: Option<u64>,
@@ -91,6 +93,7 @@ impl Plan {
             ports,
             certificates: Certificates::in_folder(state.join("certificates")),
             owns_display,
+            sound: sound::socket(state, owns_display),
             relay_secret: kept_secret(&state.join("relay-secret"))?,
             token_ttl_secs: options.token_ttl_secs,
             idle_timeout_secs: options.idle_timeout_secs,
@@ -99,6 +102,11 @@ impl Plan {
 
     pub(crate) fn owns_display(&self) -> bool {
         self.owns_display
+    }
+
+    /// The desktop's own sound server: its socket, if it has one.
+    pub(crate) fn sound(&self) -> Option<&Path> {
+        self.sound.as_deref()
     }
 
     pub(crate) fn relay_config(&self) -> PathBuf {
@@ -133,6 +141,12 @@ impl Plan {
     /// Writes the certificates and the configuration of every daemon, readable by the owner only.
     pub(crate) fn write(&self) -> Result<()> {
         self.certificates.make(self.address)?;
+        if let Some(folder) = self.sound().and_then(Path::parent) {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)?;
+        }
         write_private(&self.relay_config(), &self.relay_toml())?;
         write_private(&self.cloud_config(), &self.cloud_toml())?;
         write_private(&self.agent_host_config(), &self.agent_host_toml())
@@ -219,14 +233,19 @@ impl Plan {
     }
 
     fn agent_host_toml(&self) -> String {
-        format!(
+        let sound = self.sound().map(sound::address);
+        let audio = sound.map_or(String::new(), |address| {
+            format!("\n[audio]\nserver = {}\n", quoted(&address))
+        });
+        let text = format!(
             "cloud = \"{}\"\ninstance = \"{INSTANCE}\"\ncredential_file = {}\ndisplay = \"{}\"\n\n[network]\naddresses = [\"{}\"]\nca_file = {}\n",
             self.cloud_url(),
             quoted_path(&self.instance_credential()),
             self.display,
             self.address,
             quoted_path(&self.certificates.authority())
-        )
+        );
+        text + &audio
     }
 }
 
@@ -298,6 +317,7 @@ mod tests {
             ports: Ports::from_base(20000),
             certificates: Certificates::in_folder("/state/certificates".into()),
             owns_display: true,
+            sound: Some("/state/sound/native".into()),
             relay_secret: "s3cret".into(),
             token_ttl_secs: None,
             idle_timeout_secs: None,
@@ -324,6 +344,15 @@ mod tests {
         );
         let trusted = "ca_file = \"/state/certificates/authority.pem\"";
         assert!(plan().agent_host_toml().contains(trusted));
+    }
+
+    #[test]
+    fn the_agent_host_hears_the_desktops_own_sound_server() {
+        let mut plan = plan();
+        let server = "[audio]\nserver = \"unix:/state/sound/native\"\n";
+        assert!(plan.agent_host_toml().ends_with(server));
+        plan.sound = None;
+        assert!(!plan.agent_host_toml().contains("[audio]"));
     }
 
     #[test]

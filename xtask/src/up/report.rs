@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::INSTANCE;
 use super::plan::Plan;
+use super::sound;
 
 /// Who signs in to the dashboard.
 pub(crate) struct Admin {
@@ -18,6 +19,7 @@ pub(crate) struct Up {
     viewer_url: String,
     admin: Admin,
     display: String,
+    sound: Option<String>,
     cloud: String,
     relay: Value,
     encoder: String,
@@ -36,6 +38,7 @@ impl Up {
             viewer_url: viewer_url.to_owned(),
             admin,
             display: plan.display.clone(),
+            sound: plan.sound().map(sound::address),
             cloud: plan.cloud_url(),
             relay: relay_addresses(relay_line, &plan.certificates.authority()),
             encoder: agent_host_line["encoder"]
@@ -51,7 +54,7 @@ impl Up {
             .into_iter()
             .map(|(name, pid)| (name.to_owned(), pid.into()))
             .collect();
-        json!({
+        let mut line = json!({
             "ready": "up",
             "viewer_url": self.viewer_url,
             "relay_viewer_url": self.relay_viewer_url(),
@@ -62,8 +65,11 @@ impl Up {
             "relay": self.relay,
             "cloud": self.cloud,
             "pids": pids,
-        })
-        .to_string()
+        });
+        if let Some(sound) = &self.sound {
+            line["sound"] = sound.as_str().into();
+        }
+        line.to_string()
     }
 
     /// The table, and where to click.
@@ -156,6 +162,7 @@ mod tests {
                 password: "p".into(),
             },
             viewer_url: "http://127.0.0.1:1/connect/desk#key=k".into(),
+            sound: None,
             display: ":90".into(),
             cloud: "http://127.0.0.1:1".into(),
             relay: relay_addresses(&relay, Path::new("/ca.pem")),

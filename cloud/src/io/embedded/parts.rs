@@ -13,7 +13,7 @@ use tokio::process::Command;
 use super::place::Place;
 use super::processes::{MARK, Process};
 use super::xauthority::{self, COOKIE_LEN};
-use super::{Record, Start};
+use super::{Record, Start, sound};
 
 /// Displays of desktops; those below belong to people and to tests.
 const DISPLAYS: std::ops::Range<u32> = 1_000..20_000;
@@ -24,6 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const SCREEN: &str = "3840x2160x24";
 /// What a screen shows until a viewer says what fits its window.
 const FIRST_SIZE: [&str; 3] = ["1280x800", "1280", "800"];
+/// Where the programs of desktops are looked for.
+pub(super) const PROGRAMS: &str = "/usr/local/bin:/usr/bin:/bin:/usr/games";
 /// Files open at once, per program.
 const FILES_MAX: u32 = 8192;
 
@@ -59,6 +61,7 @@ async fn try_x_server(place: &Place, start: &Start) -> Result<Record> {
         generation: start.generation,
         display,
         x_server,
+        sound_server: None,
         window_manager: None,
         agent_host: None,
     })
@@ -101,7 +104,12 @@ pub(super) fn socket(display: u32) -> PathBuf {
 
 /// A program that will run as the desktop's user: limits and user are set by programs of util-linux
 /// that become it.
-fn part(place: &Place, start: &Start, program: &str, display: Option<u32>) -> Result<Command> {
+pub(super) fn part(
+    place: &Place,
+    start: &Start,
+    program: &str,
+    display: Option<u32>,
+) -> Result<Command> {
     let user = place.user()?;
     let own = std::fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own));
     let mut command = Command::new("prlimit");
@@ -115,7 +123,7 @@ fn part(place: &Place, start: &Start, program: &str, display: Option<u32>) -> Re
     }
     command.arg(program);
     command.env_clear().envs([
-        ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/games"),
+        ("PATH", PROGRAMS),
         ("LANG", "C.UTF-8"),
         ("SHELL", "/bin/bash"),
     ]);
@@ -124,13 +132,18 @@ fn part(place: &Place, start: &Start, program: &str, display: Option<u32>) -> Re
     command.env(MARK, place.folder());
     if let Some(display) = display {
         command.env("DISPLAY", format!(":{display}"));
+        sound::lead(&mut command, place);
     }
     command.stdin(Stdio::null()).process_group(0);
     Ok(command)
 }
 
 /// `None` if it ended at once. The runtime takes notice of its end, whenever that is.
-fn spawn(mut command: Command, log: Option<&Path>, name: &str) -> Result<Option<Process>> {
+pub(super) fn spawn(
+    mut command: Command,
+    log: Option<&Path>,
+    name: &str,
+) -> Result<Option<Process>> {
     let (out, err) = match log {
         Some(path) => {
             let file = OpenOptions::new()

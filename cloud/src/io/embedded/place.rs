@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{Record, Start, Tools};
+use super::{Record, Start, Tools, sound};
 
 /// What is shown of each log, in bytes.
 const TAIL_LEN_MAX: u64 = 4096;
 /// Desktops with a user of their own; the numbers are handed out once per folder.
 const USERS_MAX: u32 = 10_000;
-const LOGS: [&str; 2] = ["x-server.log", "agent-host.log"];
+const LOGS: [&str; 3] = ["x-server.log", "sound-server.log", "agent-host.log"];
 
 #[derive(Clone, Debug)]
 pub(super) struct Place(PathBuf);
@@ -118,6 +118,10 @@ impl Place {
         let path = credential.display().to_string();
         table.insert("credential_file".into(), path.into());
         table.insert("display".into(), format!(":{x}").into());
+        if let Some(address) = sound::address(self) {
+            let audio = toml::Table::from_iter([("server".to_owned(), address.into())]);
+            table.insert("audio".into(), audio.into());
+        }
         let addresses: Vec<_> = tools
             .config
             .addresses

@@ -78,6 +78,34 @@ async fn nothing_of_our_environment_reaches_the_desktop_and_strangers_no_display
 }
 
 #[tokio::test]
+async fn a_desktop_has_a_sound_server_of_its_own_that_ends_with_it() {
+    let lab = Lab::new(Some(211_000));
+    let driver = lab.driver();
+    driver.start(order(1)).await.unwrap();
+    let place = driver.place(&desk());
+    let record = place.record().unwrap().unwrap();
+    let server = record.sound_server.expect("pulseaudio is installed");
+    while tokio::net::UnixStream::connect(place.run("sound"))
+        .await
+        .is_err()
+    {
+        assert!(server.runs(), "{}", driver.log(&desk()).await.unwrap());
+        tokio::task::yield_now().await;
+    }
+    let agent_host = fs::read_to_string(place.run("agent-host.toml")).unwrap();
+    let address = format!("server = \"unix:{}\"", place.run("sound").display());
+    assert!(agent_host.contains(&address), "{agent_host}");
+    let environ = fs::read(format!("/proc/{}/environ", record.agent_host.unwrap().pid)).unwrap();
+    assert!(
+        String::from_utf8(environ)
+            .unwrap()
+            .contains("PULSE_SERVER=unix:")
+    );
+    driver.stop(&desk()).await.unwrap();
+    assert!(!server.runs());
+}
+
+#[tokio::test]
 async fn a_program_that_leaves_its_group_is_ended_with_its_desktop() {
     let lab = Lab::new(None);
     let driver = lab.driver();
@@ -192,6 +220,7 @@ fn what_is_left_of_a_machine_tells_its_state() {
         generation: Generation(1),
         display: 1,
         x_server: own,
+        sound_server: None,
         window_manager: Some(own),
         agent_host,
     };
