@@ -20,6 +20,8 @@ const PATHS = /** @type {const} */ ({
   retry: "M19.5 12a7.5 7.5 0 1 1-2.2-5.3L19.5 9M19.5 4.5V9H15",
   screen: "M3.5 5h17v14h-17zM8 9.5v5h8v-5z",
   shrink: "M9 4v5H4M15 4v5h5M9 20v-5H4M15 20v-5h5",
+  silence: "M4 9.5h3.5L12 5.5v13l-4.5-4H4zM16 9.5l5 5M21 9.5l-5 5",
+  sound: "M4 9.5h3.5L12 5.5v13l-4.5-4H4zM15.5 9a4.5 4.5 0 0 1 0 6M18 6.5a8 8 0 0 1 0 11",
   statistics: "M5 19.5v-6M10 19.5v-11M15 19.5v-8M20 19.5v-15",
 });
 

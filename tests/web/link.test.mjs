@@ -3,12 +3,13 @@ import { readFile, readdir } from "node:fs/promises";
 import { test } from "node:test";
 import { backoffMs } from "../../viewer/web/link/backoff.js";
 import { parseLaunch, takeLaunch } from "../../viewer/web/link/launch.js";
-import { iceServers, isRelayed, withoutRelays } from "../../viewer/web/link/offer.js";
+import { iceServers, isRelayed, withStereo, withoutRelays } from "../../viewer/web/link/offer.js";
 import { selectedPath } from "../../viewer/web/link/path.js";
 import { asProblem, endsSession, isPassing, parseProblem } from "../../viewer/web/link/problem.js";
 import { recoveryStep } from "../../viewer/web/link/recovery.js";
 import { renewAfterMs } from "../../viewer/web/link/renewal.js";
 import { figures, networkMs, takeReading } from "../../viewer/web/picture/statistics.js";
+import { Sound } from "../../viewer/web/picture/sound.js";
 import { frameTimes } from "../../viewer/web/picture/video.js";
 import { problemTitle } from "../../web/words.js";
 
@@ -68,6 +69,15 @@ test("direct means that no relay is asked and none is taken", () => {
   assert.equal(isRelayed("candidate:1 1 udp 1 1.2.3.4 9 typ host"), false);
 });
 
+test("both channels are asked for, once, and only of Opus", () => {
+  const sdp = "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\na=rtcp-mux\r\n";
+  const stereo = "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1;stereo=1\r\na=rtcp-mux\r\n";
+  assert.equal(withStereo(sdp), stereo);
+  assert.equal(withStereo(stereo), stereo);
+  const picture = "a=rtpmap:102 H264/90000\r\na=fmtp:102 packetization-mode=1\r\n";
+  assert.equal(withStereo(picture), picture);
+});
+
 function report(local, remote) {
   return new Map([
     ["T", { type: "transport", selectedCandidatePairId: "P" }],
@@ -107,6 +117,19 @@ test("figures are differences between two readings", () => {
   assert.equal(found.roundTripMs, 12);
   assert.equal(found.codec, "H.264 4:4:4");
   assert.equal(figures(now, null).bitrateBps, null);
+});
+
+test("sound is measured beside the picture", () => {
+  const reading = (atMs, audio) => {
+    const entries = report({}, {});
+    entries.set("A", { type: "inbound-rtp", kind: "audio", ...audio });
+    return takeReading(entries, atMs);
+  };
+  const before = reading(0, { bytesReceived: 0, packetsReceived: 0, packetsLost: 0 });
+  const now = reading(1000, { bytesReceived: 12_000, packetsReceived: 98, packetsLost: 2 });
+  const found = figures(now, before);
+  assert.deepEqual([found.soundBitrateBps, found.soundLossPercent, found.soundPackets], [96_000, 2, 98]);
+  assert.equal(figures(reading(0, {}), null).soundBitrateBps, null);
 });
 
 test("every code of the protocol has a title, and is known as passing or ending where it is", async () => {
@@ -150,3 +173,43 @@ test("the network is what the host did not spend until the last packet, else hal
   assert.equal(networkMs(null, host, 30), 15);
   assert.equal(networkMs(12, { ...host, encode: null }, null), null);
 });
+
+test("sound that a browser lets nobody start without a gesture starts with the next one", async () => {
+  const page = new EventTarget();
+  globalThis.addEventListener = page.addEventListener.bind(page);
+  globalThis.removeEventListener = page.removeEventListener.bind(page);
+  let [allowed, plays] = [false, 0];
+  const audio = {
+    muted: false,
+    srcObject: null,
+    play: () => {
+      plays += 1;
+      return allowed ? Promise.resolve() : Promise.reject(new Error("NotAllowedError"));
+    },
+  };
+  const sound = new Sound(audio, new Kept());
+  sound.show({});
+  await new Promise((resolve) => setImmediate(resolve));
+  allowed = true;
+  page.dispatchEvent(new Event("pointerdown"));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(plays, 2);
+  page.dispatchEvent(new Event("keydown"));
+  assert.equal(plays, 2);
+});
+
+test("whether sound is muted is remembered", () => {
+  const storage = new Kept();
+  new Sound({ muted: false, srcObject: null }, storage).toggleMuted();
+  assert.equal(new Sound({ muted: false, srcObject: null }, storage).muted, true);
+});
+
+class Kept extends Map {
+  getItem(key) {
+    return this.get(key) ?? null;
+  }
+
+  setItem(key, value) {
+    this.set(key, value);
+  }
+}

@@ -40,6 +40,7 @@
     web::asset!("/viewer", "picture/cursor.js"),
     web::asset!("/viewer", "picture/fit.js"),
     web::asset!("/viewer", "picture/quality.js"),
+    web::asset!("/viewer", "picture/sound.js"),
     web::asset!("/viewer", "picture/statistics.js"),
     web::asset!("/viewer", "picture/video.js"),
 ]

@@ -11,6 +11,7 @@ import { firstFacts } from "./link/facts.js";
 import { Session } from "./link/session.js";
 import { Desktop } from "./page/desktop.js";
 import { byId } from "./page/dom.js";
+import { Sound } from "./picture/sound.js";
 import { Statistics } from "./page/statistics.js";
 import { Status, sayBriefly } from "./page/status.js";
 import { Toolbar } from "./page/toolbar.js";
@@ -44,6 +45,7 @@ const desktop = new Desktop({
   firstFrame: () => session?.pictureShown(),
   say: sayBriefly,
 });
+const sound = new Sound(/** @type {HTMLAudioElement} */ (byId("sound")), localStorage);
 const statistics = new Statistics(statisticsPorts);
 const unknown = { age: null, transit: null, present: null };
 const testStatistics = new Statistics({ ...statisticsPorts, times: () => unknown });
@@ -57,6 +59,10 @@ const toolbar = new Toolbar({
   },
   lockPointer: () => void desktop.pointer.lock().catch(() => sayBriefly("The pointer was not locked.")),
   typeByTouch: () => desktop.focus(),
+  mute: () => {
+    sound.toggleMuted();
+    toolbar.showMuted(sound.muted);
+  },
   statistics: (open) => {
     desktop.picture.watch(open);
     statistics.setOpen(open);
@@ -66,6 +72,7 @@ const toolbar = new Toolbar({
 });
 
 placeIcons(document);
+toolbar.showMuted(sound.muted);
 document.title = `${launch.instance || "Desktop"} · MultiClaw`;
 byId("card-name").textContent = launch.instance;
 setInterval(render, 1_000);
@@ -97,6 +104,7 @@ function open() {
   session = new Session(launch, {
     changed: () => queueMicrotask(render),
     picture: (stream) => desktop.picture.show(stream),
+    sound: (stream) => sound.show(stream),
     opened: () => desktop.restart(),
     handle,
   });

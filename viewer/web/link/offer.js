@@ -1,6 +1,6 @@
 /**
- * What this viewer asks for: one picture, H.264, shown without delay; no audio yet. And what it
- * takes from the answer.
+ * What this viewer asks for: one picture, H.264, shown without delay, and one sound, Opus, in a
+ * stream of its own. And what it takes from the answer.
  */
 
 /** Tells when a frame was captured; Chromium has it but leaves it out unless asked. */
@@ -15,6 +15,25 @@ export function askForPicture(/** @type {RTCPeerConnection} */ connection) {
   askForCaptureTime(transceiver);
   showAtOnce(transceiver.receiver);
   return transceiver;
+}
+
+/** After the picture: candidates are said for the first line. */
+export function askForSound(/** @type {RTCPeerConnection} */ connection) {
+  const transceiver = connection.addTransceiver("audio", { direction: "recvonly" });
+  const codecs = RTCRtpReceiver.getCapabilities("audio")?.codecs ?? [];
+  const opus = codecs.filter(({ mimeType }) => mimeType.toLowerCase() === "audio/opus");
+  if (opus.length > 0) transceiver.setCodecPreferences?.(opus);
+  showAtOnce(transceiver.receiver);
+}
+
+/**
+ * Browsers play Opus in mono unless their own description asks for more (RFC 7587 §7.1), which only
+ * its text can do.
+ */
+export function withStereo(/** @type {string} */ sdp) {
+  const type = /a=rtpmap:(\d+) opus\/48000\/2/i.exec(sdp)?.[1];
+  if (!type) return sdp;
+  return sdp.replace(new RegExp(`^(a=fmtp:${type} (?!.*stereo=).*?)\\s*$`, "m"), "$1;stereo=1\r");
 }
 
 export function canShowPicture() {

@@ -5,7 +5,7 @@
  */
 
 import { Channels } from "./channels.js";
-import { askForPicture, iceServers, isRelayed, withoutRelays } from "./offer.js";
+import { askForPicture, askForSound, iceServers, isRelayed, withStereo, withoutRelays } from "./offer.js";
 
 /** Candidates kept for an answer that is still to come; the protocol's bound per side. */
 const CANDIDATES_MAX = 64;
@@ -18,6 +18,7 @@ const CANDIDATES_MAX = 64;
  * @property {(reach: Reach) => void} reached
  * @property {() => void} pathChanged
  * @property {(stream: MediaStream) => void} picture
+ * @property {(stream: MediaStream) => void} sound
  * @property {() => void} opened the data channels are open
  * @property {(message: import("../input/control.js").HostMessage) => void} handle
  */
@@ -44,6 +45,7 @@ export class Peer {
     const bundled = /** @type {const} */ ({ bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
     this.#connection = new RTCPeerConnection({ ...bundled, iceTransportPolicy: policy(mode) });
     askForPicture(this.#connection);
+    askForSound(this.#connection);
     this.channels = new Channels(this.#connection, ports);
     this.#firstOffer = this.#connection.createOffer();
     this.#listen();
@@ -66,7 +68,7 @@ export class Peer {
     this.#configure(servers);
     const offer = await this.#firstOffer;
     if (this.#closed) return;
-    await this.#connection.setLocalDescription(offer);
+    await this.#describe(offer);
     this.#sayOffer();
   }
 
@@ -89,7 +91,7 @@ export class Peer {
     }
     this.#restartWanted = false;
     this.#connection.restartIce();
-    await this.#connection.setLocalDescription(await this.#connection.createOffer());
+    await this.#describe(await this.#connection.createOffer());
     this.#sayOffer();
   }
 
@@ -140,12 +142,23 @@ export class Peer {
     connection.addEventListener("iceconnectionstatechange", () => this.#sayReach());
     connection.addEventListener("connectionstatechange", () => this.#sayReach());
     connection.addEventListener("track", ({ streams, track }) => {
-      if (!this.#closed) this.#ports.picture(streams[0] ?? new MediaStream([track]));
+      if (this.#closed) return;
+      const stream = streams[0] ?? new MediaStream([track]);
+      if (track.kind === "audio") this.#ports.sound(stream);
+      else this.#ports.picture(stream);
     });
     const transport = () => connection.sctp?.transport.iceTransport;
     connection.addEventListener("signalingstatechange", () => {
       transport()?.addEventListener("selectedcandidatepairchange", this.#ports.pathChanged);
     });
+  }
+
+  /** A browser that lets nobody touch its text plays one channel. */
+  async #describe(/** @type {RTCSessionDescriptionInit} */ { sdp }) {
+    const [plain, stereo] = [sdp ?? "", withStereo(sdp ?? "")];
+    const wish = (/** @type {string} */ text) =>
+      this.#connection.setLocalDescription({ type: "offer", sdp: text });
+    await wish(stereo).catch(() => wish(plain));
   }
 
   #sayOffer() {

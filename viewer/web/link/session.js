@@ -36,6 +36,7 @@ const SWITCH_MS = 3_000;
  * @typedef {object} SessionPorts
  * @property {() => void} changed some fact is another
  * @property {(stream: MediaStream) => void} picture
+ * @property {(stream: MediaStream) => void} sound
  * @property {() => void} opened a new connection's channels are open: its host holds no key
  * @property {(message: import("../input/control.js").HostMessage) => void} handle
  */
@@ -219,6 +220,7 @@ export class Session {
         reached: (reach) => peer === this.peer && this.#reached(reach),
         pathChanged: () => peer === this.peer && void this.readPath(),
         picture: (stream) => peer === this.peer && this.#showPicture(stream),
+        sound: (stream) => peer === this.peer && this.#ports.sound(stream),
         opened: () => peer === this.peer && this.#opened(),
         handle: (message) => peer === this.peer && this.#handleHost(message),
       },

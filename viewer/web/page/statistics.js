@@ -61,7 +61,6 @@ export class Statistics {
     if (!found) return;
     const size = found.width ? `${found.width} × ${found.height}` : "–";
     const rate = found.framesPerSecond;
-    const loss = found.lossPercent;
     fillFacts(byId("statistics-facts"), [
       ["Path", pathWords(found.path)],
       ["Round trip", milliseconds(found.roundTripMs)],
@@ -71,9 +70,11 @@ export class Statistics {
       ["Decoding", `${milliseconds(found.decodeMs)} a frame`],
       ["Codec", found.codec || "–"],
       ["Encoder", this.#host ? (ENCODERS[this.#host.encoder] ?? "another") : "–"],
-      ["Loss", loss === null ? "–" : `${loss.toFixed(1)} %`],
+      ["Loss", percent(found.lossPercent)],
       ["Dropped frames", String(found.framesDropped)],
       ["Received", byteCount(found.bytesReceived)],
+      ["Sound", bitrate(found.soundBitrateBps)],
+      ["Sound lost", percent(found.soundLossPercent)],
     ]);
     this.#fillStages(found);
   }
@@ -98,6 +99,10 @@ export class Statistics {
     const words = age === null ? "" : `A frame is ${milliseconds(age)} old when it is shown.`;
     byId("statistics-age").textContent = words;
   }
+}
+
+function percent(/** @type {number | null} */ share) {
+  return share === null ? "–" : `${share.toFixed(1)} %`;
 }
 
 function fillFacts(/** @type {HTMLElement} */ list, /** @type {[string, string][]} */ rows) {

@@ -15,6 +15,7 @@ const LINGER_MS = 3_000;
  * @property {(choice: import("../picture/quality.js").QualityName) => void} quality
  * @property {() => void} lockPointer
  * @property {() => void} typeByTouch
+ * @property {() => void} mute
  * @property {(open: boolean) => void} statistics
  * @property {() => void} leave
  * @property {() => void} backToDesktop
@@ -73,11 +74,16 @@ export class Toolbar {
     if (byId("quality-note").textContent !== note) byId("quality-note").textContent = note;
   }
 
+  showMuted(/** @type {boolean} */ muted) {
+    byId("mute").setAttribute("aria-pressed", String(muted));
+  }
+
   #bindButtons() {
     const press = (/** @type {string} */ id, /** @type {() => void} */ act) =>
       byId(id).addEventListener("click", act);
     press("lock-pointer", () => this.#ports.lockPointer());
     press("touch-keyboard", () => this.#ports.typeByTouch());
+    press("mute", () => this.#ports.mute());
     press("full-screen", () => void toggleFullScreen());
     press("show-statistics", () => this.toggleStatistics());
     press("close-statistics", () => this.toggleStatistics());

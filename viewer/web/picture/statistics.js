@@ -9,6 +9,7 @@ import { selectedPair } from "../link/path.js";
  * @typedef {object} Reading the counters of one moment
  * @property {number} atMs
  * @property {any} video
+ * @property {any} audio
  * @property {any} pair
  * @property {any} codec
  *
@@ -26,6 +27,9 @@ import { selectedPair } from "../link/path.js";
  * @property {number} framesDropped
  * @property {number} keyFrameRequests
  * @property {number} bytesReceived
+ * @property {number | null} soundBitrateBps
+ * @property {number | null} soundLossPercent
+ * @property {number} soundPackets
  */
 
 /** @returns {Reading} */
@@ -34,16 +38,22 @@ export function takeReading(
   /** @type {number} */ atMs,
 ) {
   const entries = [.../** @type {Map<string, any>} */ (report).values()];
-  const video = entries.find(({ type, kind }) => type === "inbound-rtp" && kind === "video") ?? {};
-  return { atMs, video, pair: selectedPair(report) ?? {}, codec: report.get(video.codecId) ?? {} };
+  const received = (/** @type {string} */ wanted) =>
+    entries.find(({ type, kind }) => type === "inbound-rtp" && kind === wanted) ?? {};
+  const [video, audio] = [received("video"), received("audio")];
+  return { atMs, video, audio, pair: selectedPair(report) ?? {}, codec: report.get(video.codecId) ?? {} };
 }
 
 /** @returns {Figures} */
 export function figures(/** @type {Reading} */ now, /** @type {Reading | null} */ before) {
   const gained = (/** @type {string} */ name) => difference(now.video[name], before?.video[name]);
+  const heard = (/** @type {string} */ name) => difference(now.audio[name], before?.audio[name]);
   const seconds = before ? (now.atMs - before.atMs) / 1000 : null;
   const frames = gained("framesDecoded");
-  const [received, lost] = [gained("packetsReceived"), gained("packetsLost")];
+  const loss = (/** @type {typeof gained} */ counted) => {
+    const [received, lost] = [counted("packetsReceived"), counted("packetsLost")];
+    return received === null || lost === null ? null : ratio(lost, received + lost, 100);
+  };
   const trip = now.pair.currentRoundTripTime;
   return {
     roundTripMs: trip === undefined ? null : trip * 1000,
@@ -51,7 +61,7 @@ export function figures(/** @type {Reading} */ now, /** @type {Reading | null} *
     framesPerSecond: ratio(frames, seconds, 1),
     decodeMs: ratio(gained("totalDecodeTime"), frames, 1000),
     bufferMs: ratio(gained("jitterBufferDelay"), gained("jitterBufferEmittedCount"), 1000),
-    lossPercent: received === null || lost === null ? null : ratio(lost, received + lost, 100),
+    lossPercent: loss(gained),
     width: now.video.frameWidth ?? 0,
     height: now.video.frameHeight ?? 0,
     codec: codecWords(now.codec),
@@ -59,6 +69,9 @@ export function figures(/** @type {Reading} */ now, /** @type {Reading | null} *
     framesDropped: now.video.framesDropped ?? 0,
     keyFrameRequests: now.video.pliCount ?? 0,
     bytesReceived: now.video.bytesReceived ?? 0,
+    soundBitrateBps: ratio(heard("bytesReceived"), seconds, 8),
+    soundLossPercent: loss(heard),
+    soundPackets: now.audio.packetsReceived ?? 0,
   };
 }
 
