@@ -10,5 +10,11 @@ mod port;
 mod printing;
 mod service;
 mod socket;
+mod sound;
+#[expect(
+    unsafe_code,
+    reason = "calls libopus and libpulse-simple, loaded at run time"
+)]
+mod speaker;
 mod tunnel;
 mod window;

@@ -18,6 +18,7 @@ pub mod clock;
 pub mod decode;
 pub mod frame;
 pub mod image;
+pub mod sound;
 pub mod stats;
 
 pub mod load;

@@ -19,6 +19,7 @@ use super::port::{Shown, Status, ToWindow, WindowPort, Wish};
 use super::printing::{Host, Line};
 use super::service::Service;
 use super::socket::{self, FromSocket, News, Outgoing};
+use super::sound::Playback;
 use crate::load::ledger::Metric;
 use crate::mode::Attempt;
 use crate::news::PeerNews;
@@ -103,6 +104,8 @@ struct Desk<'a> {
     window: Option<WindowPort>,
     /// Where pictures go, if anybody looks.
     shown: Option<Arc<Shown>>,
+    /// Where sound goes: with a window.
+    playback: Option<Arc<Playback>>,
     service: Service,
     session: Session,
     books: SharedBooks,
@@ -130,10 +133,12 @@ impl<'a> Desk<'a> {
         let (to_peer_news, peer_news) = channel(NEWS_MAX);
         let (to_tickets, tickets) = channel(1);
         let in_window = window.as_ref().map(|port| Arc::clone(&port.shown));
+        let plays = window.is_some() && options.sound == peer::Sound::Wanted;
         let kept = || options.snapshot.is_some().then(|| Arc::new(Shown::kept()));
         Self {
             session: Session::new(options.mode, rand::random()),
             shown: in_window.or_else(kept),
+            playback: plays.then(Playback::start).flatten(),
             options,
             window,
             service,
@@ -329,6 +334,7 @@ impl<'a> Desk<'a> {
             books: self.books.clone(),
             shown: self.shown.clone(),
             visitor: self.options.visitor.clone(),
+            playback: self.playback.clone(),
         };
         let news = self.to_peer_news.clone();
         media::start((handle.clone(), events), into, self.peers, news)?;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::Sender;
 use super::load::visitor::Visitor;
 use super::openh264::OpenH264;
 use super::port::Shown;
+use super::sound::Playback;
 use crate::clock::HostClock;
 use crate::decode::{Admission, DecodeQueue, Decoder};
 use crate::stats::{Decoded, Meter};
@@ -52,6 +53,8 @@ pub(super) struct Into {
     /// Where pictures go, if anybody looks.
     pub(super) shown: Option<Arc<Shown>>,
     pub(super) visitor: Option<Arc<Visitor>>,
+    /// Where sound goes, if anybody hears it.
+    pub(super) playback: Option<Arc<Playback>>,
 }
 
 struct Media {
@@ -121,6 +124,9 @@ impl Media {
                 None
             }
             Event::Audio(packet) => {
+                if let Some(playback) = &self.into.playback {
+                    playback.play(&packet);
+                }
                 let mut books = lock(&self.into.books);
                 books.meter.handle_sound(packet.data.len(), packet.missing);
                 None
