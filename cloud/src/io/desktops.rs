@@ -76,7 +76,7 @@ async fn create(
     }
     let subject = desktop.instance.to_string();
     api.identity
-        .note(&caller, "created desktop", &subject)
+        .note(&caller.sign_in, "created desktop", &subject)
         .await?;
     api.keeper.nudge().await;
     api.keeper.announce(&desktop.instance);
@@ -119,7 +119,7 @@ async fn wish(
         Wish::Stop => "stopped desktop",
         Wish::Restart => "restarted desktop",
     };
-    api.identity.note(&caller, action, &id).await?;
+    api.identity.note(&caller.sign_in, action, &id).await?;
     api.keeper.nudge().await;
     Ok(StatusCode::ACCEPTED)
 }
@@ -146,7 +146,9 @@ async fn remove(
     api.store
         .delete_instance(&desktop.instance, unix_now())
         .await?;
-    api.identity.note(&caller, "deleted desktop", &id).await?;
+    api.identity
+        .note(&caller.sign_in, "deleted desktop", &id)
+        .await?;
     api.keeper.nudge().await;
     api.keeper.announce(&desktop.instance);
     Ok(StatusCode::ACCEPTED)

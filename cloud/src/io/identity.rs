@@ -192,13 +192,9 @@ impl Identity {
             .end_sign_ins(&sign_in.account, Some(&sign_in.id), unix_now())
             .await?;
         self.forget(&sign_in.account);
-        self.audit(
-            &sign_in.workspace,
-            sign_in.email.as_str(),
-            "sign-in replayed",
-            &sign_in.id,
-        )
-        .await
+        let who = sign_in.email.as_str();
+        self.audit(&sign_in.workspace, who, "sign-in replayed", &sign_in.id)
+            .await
     }
 
     pub(super) async fn audit(

@@ -40,9 +40,9 @@ pub(super) fn routes() -> Router<Identity> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Credentials {
-    email: String,
-    password: Secret,
+pub(super) struct Credentials {
+    pub(super) email: String,
+    pub(super) password: Secret,
 }
 
 async fn sign_in(
@@ -130,13 +130,7 @@ impl Identity {
         self.store()
             .add_device(&hash_of(&device), &account.id, now)
             .await?;
-        self.audit(
-            &visit.workspace,
-            account.email.as_str(),
-            "signed in",
-            &sign_in.id,
-        )
-        .await?;
+        self.note(&sign_in, "signed in", &sign_in.id).await?;
         let device = guard::set_cookie(
             guard::device_cookie(self.https()),
             device.expose(),
@@ -155,8 +149,20 @@ impl Identity {
         guard::set_cookie(name, handle.expose(), AGE_MAX.as_secs(), self.https())
     }
 
-    fn no_session_cookie(&self) -> String {
-        guard::set_cookie(guard::session_cookie(self.https()), "", 0, self.https())
+    /// Ends this sign-in, or every one of its account, and takes the cookie away.
+    async fn end(
+        &self,
+        sign_in: &SignIn,
+        id: Option<&str>,
+        action: &str,
+    ) -> Result<impl IntoResponse + use<>, Refusal> {
+        self.store()
+            .end_sign_ins(&sign_in.account, id, unix_now())
+            .await?;
+        self.forget(&sign_in.account);
+        self.note(sign_in, action, id.unwrap_or("-")).await?;
+        let none = guard::set_cookie(guard::session_cookie(self.https()), "", 0, self.https());
+        Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, none)]))
     }
 
     /// # Errors
@@ -174,50 +180,18 @@ impl Identity {
 
 async fn sign_out(
     State(identity): State<Identity>,
-    caller: Caller,
+    Caller { sign_in, .. }: Caller,
 ) -> Result<impl IntoResponse, Refusal> {
-    let sign_in = caller.sign_in;
-    identity
-        .store()
-        .end_sign_ins(&sign_in.account, Some(&sign_in.id), unix_now())
-        .await?;
-    identity.forget(&sign_in.account);
-    identity
-        .audit(
-            &sign_in.workspace,
-            sign_in.email.as_str(),
-            "signed out",
-            &sign_in.id,
-        )
-        .await?;
-    Ok((
-        StatusCode::NO_CONTENT,
-        [(SET_COOKIE, identity.no_session_cookie())],
-    ))
+    let id = sign_in.id.clone();
+    identity.end(&sign_in, Some(&id), "signed out").await
 }
 
 async fn sign_out_everywhere(
     State(identity): State<Identity>,
-    caller: Caller,
+    Caller { sign_in, .. }: Caller,
 ) -> Result<impl IntoResponse, Refusal> {
-    let sign_in = caller.sign_in;
-    identity
-        .store()
-        .end_sign_ins(&sign_in.account, None, unix_now())
-        .await?;
-    identity.forget(&sign_in.account);
-    identity
-        .audit(
-            &sign_in.workspace,
-            sign_in.email.as_str(),
-            "signed out everywhere",
-            "-",
-        )
-        .await?;
-    Ok((
-        StatusCode::NO_CONTENT,
-        [(SET_COOKIE, identity.no_session_cookie())],
-    ))
+    let action = "signed out everywhere";
+    identity.end(&sign_in, None, action).await
 }
 
 /// The next handle. A refusal never takes the cookie away: another request may have won.

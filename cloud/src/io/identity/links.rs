@@ -12,13 +12,14 @@ use protocol::Secret;
 use serde::Deserialize;
 use signalling::io::unix_now;
 
+use super::auth::Credentials;
 use super::{CostlyVisit, Identity, Refusal, Visit};
 use crate::access::secret_from;
 use crate::identity::link::Purpose;
 use crate::identity::sign_in::hash_of;
 use crate::identity::{Email, MemberRole, WorkspaceId};
 use crate::io::problems;
-use crate::io::store::identity::Link;
+use crate::io::store::identity::{Account, Link};
 
 /// No second mail of a kind to an address within so many seconds: nobody's mailbox is flooded.
 const MAIL_EVERY_SECS: u64 = 60;
@@ -31,13 +32,6 @@ pub(super) fn routes() -> Router<Identity> {
         .route("/api/v1/auth/forgot", post(forgot))
         .route("/api/v1/auth/reset", post(reset))
         .route("/api/v1/auth/accept", post(accept))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SignUp {
-    email: String,
-    password: Secret,
 }
 
 #[derive(Deserialize)]
@@ -70,20 +64,16 @@ struct Acceptance {
 async fn sign_up(
     State(identity): State<Identity>,
     CostlyVisit(visit): CostlyVisit,
-    Json(asked): Json<SignUp>,
+    Json(asked): Json<Credentials>,
 ) -> Result<StatusCode, Refusal> {
-    let email = Email::parse(&asked.email).ok_or_else(problems::email_unsound)?;
+    let email = address(&asked.email)?;
     let password = identity.hash_new(asked.password, &email).await?;
     let account = identity
         .store()
         .ensure_account(&email, Some(&password), unix_now())
         .await?;
-    if !account.confirmed {
-        identity
-            .mail_link(&visit.workspace, &email, Purpose::Confirm, None)
-            .await?;
-    }
-    Ok(StatusCode::ACCEPTED)
+    let wanted = (!account.confirmed).then_some(Purpose::Confirm);
+    identity.mail_if(&visit, &email, wanted).await
 }
 
 async fn resend(
@@ -91,14 +81,11 @@ async fn resend(
     CostlyVisit(visit): CostlyVisit,
     Json(asked): Json<Address>,
 ) -> Result<StatusCode, Refusal> {
-    let email = Email::parse(&asked.email).ok_or_else(problems::email_unsound)?;
+    let email = address(&asked.email)?;
     let account = identity.store().find_account(&email).await?;
-    if account.is_some_and(|account| !account.confirmed) {
-        identity
-            .mail_link(&visit.workspace, &email, Purpose::Confirm, None)
-            .await?;
-    }
-    Ok(StatusCode::ACCEPTED)
+    let wanted = account.filter(|account| !account.confirmed);
+    let wanted = wanted.map(|_| Purpose::Confirm);
+    identity.mail_if(&visit, &email, wanted).await
 }
 
 async fn confirm(
@@ -109,20 +96,10 @@ async fn confirm(
     let link = identity
         .consume(&visit, &asked.token, Purpose::Confirm)
         .await?;
-    let account = identity.store().find_account(&link.email).await?;
-    let account = account.ok_or_else(problems::link_invalid)?;
-    identity
-        .store()
-        .confirm_account(&account.id, unix_now())
-        .await?;
-    identity
-        .audit(
-            &visit.workspace,
-            link.email.as_str(),
-            "address confirmed",
-            "-",
-        )
-        .await?;
+    let account = identity.account_of(&link).await?;
+    let store = identity.store();
+    store.confirm_account(&account.id, unix_now()).await?;
+    identity.note_link(&link, "address confirmed").await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -131,13 +108,10 @@ async fn forgot(
     CostlyVisit(visit): CostlyVisit,
     Json(asked): Json<Address>,
 ) -> Result<StatusCode, Refusal> {
-    let email = Email::parse(&asked.email).ok_or_else(problems::email_unsound)?;
-    if identity.store().find_account(&email).await?.is_some() {
-        identity
-            .mail_link(&visit.workspace, &email, Purpose::Reset, None)
-            .await?;
-    }
-    Ok(StatusCode::ACCEPTED)
+    let email = address(&asked.email)?;
+    let account = identity.store().find_account(&email).await?;
+    let wanted = account.map(|_| Purpose::Reset);
+    identity.mail_if(&visit, &email, wanted).await
 }
 
 /// A new password ends every sign-in: whoever knew the old one is out. Whoever reads the mail owns
@@ -152,17 +126,14 @@ async fn reset(
     let link = identity
         .consume(&visit, &asked.token, Purpose::Reset)
         .await?;
-    let account = identity.store().find_account(&link.email).await?;
-    let account = account.ok_or_else(problems::link_invalid)?;
+    let account = identity.account_of(&link).await?;
     let store = identity.store();
     store.set_password(&account.id, &password).await?;
     store.confirm_account(&account.id, unix_now()).await?;
     store.end_sign_ins(&account.id, None, unix_now()).await?;
     identity.forget(&account.id);
     identity.lockout().unlock(link.email.as_str());
-    identity
-        .audit(&visit.workspace, link.email.as_str(), "password reset", "-")
-        .await?;
+    identity.note_link(&link, "password reset").await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -196,14 +167,7 @@ async fn accept(
     store
         .add_member(&visit.workspace, &account.id, role, unix_now())
         .await?;
-    identity
-        .audit(
-            &visit.workspace,
-            link.email.as_str(),
-            "invitation accepted",
-            "-",
-        )
-        .await?;
+    identity.note_link(&link, "invitation accepted").await?;
     if confirmed {
         // The link proves the address, not the person at this browser: they sign in as usual.
         return Err(problems::sign_in_required().into());
@@ -211,7 +175,35 @@ async fn accept(
     identity.start(&visit, &account, role).await
 }
 
+fn address(text: &str) -> Result<Email, Refusal> {
+    Ok(Email::parse(text).ok_or_else(problems::email_unsound)?)
+}
+
 impl Identity {
+    /// Answers the same whether or not there is a mail to send.
+    async fn mail_if(
+        &self,
+        visit: &Visit,
+        email: &Email,
+        wanted: Option<Purpose>,
+    ) -> Result<StatusCode, Refusal> {
+        if let Some(purpose) = wanted {
+            self.mail_link(&visit.workspace, email, purpose, None)
+                .await?;
+        }
+        Ok(StatusCode::ACCEPTED)
+    }
+
+    async fn account_of(&self, link: &Link) -> Result<Account, Refusal> {
+        let found = self.store().find_account(&link.email).await?;
+        Ok(found.ok_or_else(problems::link_invalid)?)
+    }
+
+    async fn note_link(&self, link: &Link, action: &str) -> anyhow::Result<()> {
+        self.audit(&link.workspace, link.email.as_str(), action, "-")
+            .await
+    }
+
     async fn peek(&self, visit: &Visit, token: &Secret, of: Purpose) -> Result<Link, Refusal> {
         let found = self
             .store()

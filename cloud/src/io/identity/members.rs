@@ -15,6 +15,7 @@ use signalling::io::unix_now;
 
 use super::{Admin, Caller, Identity, Refusal};
 use crate::identity::link::Purpose;
+use crate::identity::sign_in::SignIn;
 use crate::identity::{Email, MemberRole};
 use crate::io::problems;
 use crate::io::store::identity::Member;
@@ -73,7 +74,9 @@ async fn invite(
     identity
         .mail_link(workspace, &email, Purpose::Invite, Some(asked.role))
         .await?;
-    identity.note(&caller, "invited", email.as_str()).await?;
+    identity
+        .note(&caller.sign_in, "invited", email.as_str())
+        .await?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -94,18 +97,12 @@ async fn change_role(
         return Err(problems::not_permitted().into());
     }
     let workspace = &caller.sign_in.workspace;
-    if !identity
-        .store()
-        .set_role(workspace, &member.account, asked.role)
-        .await?
-    {
-        return Err(problems::last_owner().into());
-    }
-    identity.forget(&member.account);
+    let store = identity.store();
+    let done = store.set_role(workspace, &member.account, asked.role);
+    let action = "changed the role of";
     identity
-        .note(&caller, "changed the role of", &member.email)
-        .await?;
-    Ok(StatusCode::NO_CONTENT)
+        .changed(&caller, &member, done.await?, action)
+        .await
 }
 
 async fn remove(
@@ -115,16 +112,11 @@ async fn remove(
 ) -> Result<StatusCode, Refusal> {
     let member = identity.changeable(&caller, &id).await?;
     let workspace = &caller.sign_in.workspace;
-    if !identity
-        .store()
-        .remove_member(workspace, &member.account, unix_now())
-        .await?
-    {
-        return Err(problems::last_owner().into());
-    }
-    identity.forget(&member.account);
-    identity.note(&caller, "removed", &member.email).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let store = identity.store();
+    let done = store.remove_member(workspace, &member.account, unix_now());
+    identity
+        .changed(&caller, &member, done.await?, "removed")
+        .await
 }
 
 async fn unlock(
@@ -134,7 +126,9 @@ async fn unlock(
 ) -> Result<StatusCode, Refusal> {
     let member = identity.changeable(&caller, &id).await?;
     identity.lockout().unlock(&member.email);
-    identity.note(&caller, "unlocked", &member.email).await?;
+    identity
+        .note(&caller.sign_in, "unlocked", &member.email)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -177,7 +171,9 @@ async fn export(
             lines.push('\n');
         }
     }
-    identity.note(&caller, "exported", "audit log").await?;
+    identity
+        .note(&caller.sign_in, "exported", "audit log")
+        .await?;
     let headers = [
         (CONTENT_TYPE, "application/x-ndjson"),
         (CONTENT_DISPOSITION, "attachment; filename=\"audit.ndjson\""),
@@ -199,14 +195,29 @@ impl Identity {
         Ok(member)
     }
 
+    /// Makes what was done to a member hold at once, and writes it down; the last owner stays.
+    async fn changed(
+        &self,
+        caller: &Caller,
+        member: &Member,
+        done: bool,
+        action: &str,
+    ) -> Result<StatusCode, Refusal> {
+        if !done {
+            return Err(problems::last_owner().into());
+        }
+        self.forget(&member.account);
+        self.note(&caller.sign_in, action, &member.email).await?;
+        Ok(StatusCode::NO_CONTENT)
+    }
+
     /// Writes down what somebody did.
     pub(in crate::io) async fn note(
         &self,
-        caller: &Caller,
+        sign_in: &SignIn,
         action: &str,
         subject: &str,
     ) -> Result<(), Refusal> {
-        let sign_in = &caller.sign_in;
         Ok(self
             .audit(&sign_in.workspace, sign_in.email.as_str(), action, subject)
             .await?)

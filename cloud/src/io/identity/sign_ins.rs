@@ -56,8 +56,6 @@ async fn end(
         return Err(problems::not_found().into());
     }
     identity.forget(&own.account);
-    identity
-        .audit(&own.workspace, own.email.as_str(), "ended a sign-in", &id)
-        .await?;
+    identity.note(own, "ended a sign-in", &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -401,18 +401,10 @@ impl Store {
         workspace: &WorkspaceId,
         unix_now: Duration,
     ) -> Result<Option<Link>> {
-        sqlx::query(
-            "SELECT * FROM link WHERE hash = $1 AND purpose = $2 AND workspace = $3 \
-             AND consumed_unix IS NULL AND expires_unix > $4",
-        )
-        .bind(token.as_slice())
-        .bind(word(&purpose)?)
-        .bind(workspace.as_str())
-        .bind(seconds(unix_now)?)
-        .fetch_optional(&self.0)
-        .await?
-        .map(|row| link(&row))
-        .transpose()
+        let query = "SELECT * FROM link WHERE hash = $1 AND purpose = $2 AND workspace = $3 \
+             AND consumed_unix IS NULL AND expires_unix > $4";
+        self.good_link(query, token, purpose, workspace, unix_now)
+            .await
     }
 
     /// Uses a link up; of two at once one gets it.
@@ -423,18 +415,29 @@ impl Store {
         workspace: &WorkspaceId,
         unix_now: Duration,
     ) -> Result<Option<Link>> {
-        sqlx::query(
-            "UPDATE link SET consumed_unix = $4 WHERE hash = $1 AND purpose = $2 \
-             AND workspace = $3 AND consumed_unix IS NULL AND expires_unix > $4 RETURNING *",
-        )
-        .bind(token.as_slice())
-        .bind(word(&purpose)?)
-        .bind(workspace.as_str())
-        .bind(seconds(unix_now)?)
-        .fetch_optional(&self.0)
-        .await?
-        .map(|row| link(&row))
-        .transpose()
+        let query = "UPDATE link SET consumed_unix = $4 WHERE hash = $1 AND purpose = $2 \
+             AND workspace = $3 AND consumed_unix IS NULL AND expires_unix > $4 RETURNING *";
+        self.good_link(query, token, purpose, workspace, unix_now)
+            .await
+    }
+
+    async fn good_link(
+        &self,
+        query: &'static str,
+        token: &HandleHash,
+        purpose: Purpose,
+        workspace: &WorkspaceId,
+        unix_now: Duration,
+    ) -> Result<Option<Link>> {
+        sqlx::query(query)
+            .bind(token.as_slice())
+            .bind(word(&purpose)?)
+            .bind(workspace.as_str())
+            .bind(seconds(unix_now)?)
+            .fetch_optional(&self.0)
+            .await?
+            .map(|row| link(&row))
+            .transpose()
     }
 
     pub(crate) async fn audit(
