@@ -115,6 +115,8 @@ impl Default for RetentionConfig {
 pub struct StatusConfig {
     /// Where it is written for another server to send; default `status` in the state folder.
     pub folder: Option<PathBuf>,
+    /// Where people find it; default `/status/` at `public_url`.
+    pub url: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -279,12 +281,19 @@ impl Config {
         folder.unwrap_or_else(|| self.state.join("status"))
     }
 
+    /// Where people find the status page of a service at `public_url`.
+    pub fn status_page(&self, public_url: &str) -> String {
+        let url = self.status.url.clone();
+        url.unwrap_or_else(|| format!("{}/status/", public_url.trim_end_matches('/')))
+    }
+
     pub fn terms(&self) -> Terms {
         Terms {
             token_ttl: Duration::from_secs(self.session.token_ttl_secs),
             relay_ttl: Duration::from_secs(self.session.relay_ttl_secs),
             idle_timeout: Duration::from_secs(self.session.idle_timeout_secs),
             grace: Duration::from_secs(self.session.grace_secs),
+            ..Terms::default()
         }
     }
 

@@ -33,6 +33,28 @@ pub struct Part {
     pub since_unix: u64,
 }
 
+/// A relay as its region lists it; without an address, which is nobody's business.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    pub region: String,
+    pub state: RelayState,
+    /// In thousandths of what it may hold.
+    pub load_permille: Option<u16>,
+    pub heard_unix: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelayState {
+    Serving,
+    /// Its sessions move elsewhere.
+    Draining,
+    /// It reported once and does no longer.
+    Silent,
+    /// It never reported.
+    Unheard,
+}
+
 /// A time in which a part was not operational.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
@@ -49,6 +71,8 @@ pub struct Report {
     pub written_unix: u64,
     pub components: Vec<Part>,
     pub regions: Vec<Part>,
+    #[serde(default)]
+    pub relays: Vec<Relay>,
     /// Newest first.
     pub incidents: VecDeque<Incident>,
 }
@@ -86,6 +110,11 @@ impl Health {
 
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// The relays as they stand now.
+    pub fn handle_relays(&mut self, relays: Vec<Relay>) {
+        self.report.relays = relays;
     }
 
     /// One round of looks, at every part there is: one that is not among them is no longer shown.

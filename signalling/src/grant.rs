@@ -59,6 +59,8 @@ pub struct Terms {
     pub idle_timeout: Duration,
     /// A replaced refresh handle is answered with the same successor for so long.
     pub grace: Duration,
+    /// The address of the page that says how the service is; empty if there is none.
+    pub status_page: String,
 }
 
 impl Default for Terms {
@@ -68,6 +70,7 @@ impl Default for Terms {
             relay_ttl: Duration::from_secs(12 * 3600),
             idle_timeout: Duration::ZERO,
             grace: GRACE,
+            status_page: String::new(),
         }
     }
 }

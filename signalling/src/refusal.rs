@@ -121,11 +121,17 @@ pub fn agent_fenced() -> Problem {
     )
 }
 
-pub fn region_unavailable(region: &str) -> Problem {
+pub fn region_unavailable(region: &str, status_page: &str) -> Problem {
+    let status_page = match status_page {
+        "" => "",
+        url => &format!(" ({url})"),
+    };
     Problem::new(
         Code::RegionUnavailable,
         format!("No relay can be offered in the region {region}."),
-        "Try again later, or choose the direct connection; the status page tells what is down.",
+        format!(
+            "Try again later, or choose the direct connection; the status page{status_page} tells what is down."
+        ),
     )
 }
 

@@ -13,6 +13,10 @@ use protocol::relay::{self, REPORT_INTERVAL, REPORT_LEN_MAX, Report, URL_LEN_MAX
 
 use crate::grant::{Region, Relay};
 
+mod standing;
+
+pub use standing::{RelayState, Standing};
+
 /// Relays offered for one session: more cost gathering time and bring no better path.
 pub const RELAYS_OFFERED_MAX: usize = 2;
 /// Relays of one region; one more is refused.
@@ -43,7 +47,8 @@ struct Known {
     relay: Relay,
     origin: Origin,
     state: State,
-    full: bool,
+    /// As it said last.
+    load_permille: u16,
     /// The newest report; an older one is a copy.
     sent_ms: u64,
     heard_at: Option<Instant>,
@@ -157,7 +162,7 @@ impl Relays {
         // One that drains or is silent is better than none, and than none only.
         found.retain(|known| Some(known.state) == best);
         if found.len() > RELAYS_OFFERED_MAX {
-            found.sort_by_cached_key(|known| (known.full, known.rank(session)));
+            found.sort_by_cached_key(|known| (known.is_full(), known.rank(session)));
             found.truncate(RELAYS_OFFERED_MAX);
         }
         found.into_iter().map(|known| &known.relay).collect()
@@ -224,7 +229,7 @@ impl Known {
             relay,
             origin: Origin::Configured,
             state: State::Good,
-            full: false,
+            load_permille: 0,
             sent_ms: 0,
             heard_at: None,
         }
@@ -236,7 +241,7 @@ impl Known {
         }
         self.sent_ms = report.sent_ms;
         self.heard_at = Some(now);
-        self.full = report.load_permille >= FULL_PERMILLE;
+        self.load_permille = report.load_permille;
         if self.origin == Origin::Registered {
             self.relay.urls.clone_from(&report.urls);
         }
@@ -266,6 +271,10 @@ impl Known {
 
     fn is_forgotten(&self, now: Instant) -> bool {
         self.state == State::Silent && self.deadline().is_some_and(|at| at <= now)
+    }
+
+    fn is_full(&self) -> bool {
+        self.load_permille >= FULL_PERMILLE
     }
 
     /// Spreads sessions over relays, and gives each session the same ones again.

@@ -254,6 +254,44 @@ test("a member may start and stop desktops, and neither create nor delete them",
   });
 });
 
+/** Light and dark, wide and on a phone: no rule broken, nothing wider than the screen. */
+const LOOKS = {
+  light: { colorScheme: "light" },
+  dark: { colorScheme: "dark" },
+  phone: { viewport: { width: 360, height: 740 }, colorScheme: "dark", hasTouch: true },
+};
+
+test("the status page is one press away and shows the relays of each region", async () => {
+  for (const [look, context] of Object.entries(LOOKS)) {
+    await withPage("/sign-in", async (page, viewer) => {
+      await page.getByRole("link", { name: "Service status" }).click();
+      await page.getByRole("heading", { name: "MultiClaw status" }).waitFor();
+      await until("the relay is heard", async () => {
+        await page.reload();
+        return (await page.getByText("Relay 1: serving").count()) === 1;
+      });
+      const region = page.locator("li", { has: page.locator("[data-relay]") });
+      assert.match(await region.innerText(), /local[\s\S]*operational[\s\S]*% full[\s\S]*heard 20\d\d-/);
+      await accessible(page);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(wide <= 0, `${wide} px too wide`);
+      await viewer.shot(`status-${look}`);
+    }, context);
+  }
+});
+
+test("the status page is readable from its folder when nothing answers any more", async () => {
+  await withPage("about:blank", async (page, viewer) => {
+    await page.goto(`file://${house.state}/cloud/status/index.html`);
+    await page.getByText("Relay 1: serving").waitFor();
+    assert.equal(await page.locator("script").count(), 0);
+    const display = await page.evaluate(() => getComputedStyle(document.querySelector(".sum")).display);
+    assert.equal(display, "flex", "the style lies beside the page");
+    await accessible(page);
+    await viewer.shot("status-file");
+  });
+});
+
 test("the pages keep to their own strict policy", async () => {
   await withPage("about:blank", async (page) => {
     const broken = [];

@@ -58,6 +58,7 @@ test("every failure has a title, a cause, a next step and a way on", () => {
   const expired = { code: "SESSION_EXPIRED", cause: "It was not renewed.", next_step: "Connect again." };
   const cases = [
     [expired, "auto", "Session expired", ["connect"]],
+    [{ ...expired, code: "REGION_UNAVAILABLE" }, "relay", "No relay is available", ["connect", "status"]],
     [NO_KEY, "auto", "Access refused", ["connect"]],
     [noPath("direct"), "direct", "No path to the desktop", ["auto", "relay", "connect"]],
     [noPath("relay"), "relay", "No path to the desktop", ["auto", "connect"]],

@@ -147,6 +147,7 @@ function render() {
 
 function act(/** @type {import("./page/words.js").Action} */ action) {
   if (action === "retry") return session?.hurry();
+  if (action === "status") return location.assign("/status/");
   if (action !== "connect") remember(action);
   open();
   render();

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Level, Part, Report};
+use super::{Level, Part, Relay, RelayState, Report};
 
 /// How often the page is written.
 pub const WRITTEN_EVERY: Duration = Duration::from_secs(10);
@@ -22,8 +22,8 @@ pub fn render(report: &Report) -> String {
         word(report.level()),
         sentence(report.level()),
     );
-    parts(&mut html, "Components", &report.components);
-    parts(&mut html, "Regions", &report.regions);
+    parts(&mut html, "Components", &report.components, &[]);
+    parts(&mut html, "Regions", &report.regions, &report.relays);
     incidents(&mut html, report);
     let time = time(report.written_unix);
     add(
@@ -37,7 +37,7 @@ pub fn render(report: &Report) -> String {
     html
 }
 
-fn parts(html: &mut String, title: &str, parts: &[Part]) {
+fn parts(html: &mut String, title: &str, parts: &[Part], relays: &[Relay]) {
     if parts.is_empty() {
         return;
     }
@@ -46,12 +46,48 @@ fn parts(html: &mut String, title: &str, parts: &[Part]) {
         let (name, level) = (escape(&part.name), word(part.level));
         add(
             html,
+            &format!("<li><span>{name}</span> <strong data-level=\"{level}\">{level}</strong>\n"),
+        );
+        relays_of(html, part, relays);
+        add(html, "</li>\n");
+    }
+    add(html, "</ul>\n");
+}
+
+/// Numbered, not named: their addresses are for those who have a session.
+fn relays_of(html: &mut String, region: &Part, relays: &[Relay]) {
+    let own = relays.iter().filter(|relay| relay.region == region.name);
+    let mut rows = (1..).zip(own).peekable();
+    if rows.peek().is_none() {
+        return;
+    }
+    add(html, "<ul class=\"relays\">\n");
+    for (number, relay) in rows {
+        let state = state(relay.state);
+        let load = relay.load_permille.map_or(String::new(), |permille| {
+            let percent = f64::from(permille) / 10.0;
+            format!(" <span>{percent:.1} % full</span>")
+        });
+        let heard = relay.heard_unix.map_or(String::new(), |unix| {
+            format!(" <span class=\"quiet\">heard {}</span>", time(unix))
+        });
+        add(
+            html,
             &format!(
-                "<li><span>{name}</span> <strong data-level=\"{level}\">{level}</strong></li>\n"
+                "<li data-relay=\"{state}\"><span>Relay {number}: {state}</span>{load}{heard}</li>\n"
             ),
         );
     }
     add(html, "</ul>\n");
+}
+
+fn state(state: RelayState) -> &'static str {
+    match state {
+        RelayState::Serving => "serving",
+        RelayState::Draining => "draining",
+        RelayState::Silent => "silent",
+        RelayState::Unheard => "not heard yet",
+    }
 }
 
 fn incidents(html: &mut String, report: &Report) {
@@ -146,6 +182,38 @@ mod tests {
             (4_107_542_399, "2100-02-28 23:59:59 UTC"),
         ] {
             assert_eq!(time(unix), expected);
+        }
+    }
+
+    #[test]
+    fn a_region_shows_its_relays_with_load_drain_and_when_they_were_heard() {
+        let relay = |state, load_permille, heard_unix| Relay {
+            region: "eu".into(),
+            state,
+            load_permille,
+            heard_unix,
+        };
+        let report = Report {
+            regions: vec![Part {
+                name: "eu".into(),
+                level: Level::Operational,
+                since_unix: 1,
+            }],
+            relays: vec![
+                relay(RelayState::Serving, Some(125), Some(951_782_400)),
+                relay(RelayState::Draining, Some(0), Some(951_782_400)),
+                relay(RelayState::Unheard, None, None),
+            ],
+            ..Report::default()
+        };
+        let html = render(&report);
+        for words in [
+            "Relay 1: serving</span> <span>12.5 % full</span>",
+            "heard 2000-02-29 00:00:00 UTC",
+            "Relay 2: draining</span> <span>0.0 % full",
+            "Relay 3: not heard yet</span></li>",
+        ] {
+            assert!(html.contains(words), "{words} in {html}");
         }
     }
 

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::middleware;
 use axum::serve::ListenerExt;
 use signalling::Granter;
+use signalling::grant::Terms;
 use signalling::io::{Origins, Service, problem_response, unix_now};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -58,17 +59,14 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
     let mut signals = Signals::new()?;
     let state = StateFolder::open(&config.state)?;
     let store = Store::open(config.database.expose()).await?;
-    let granter = Granter::new(&state.key, config.regions(), config.terms())
-        .context("the signing key cannot sign")?;
-    let granter = Arc::new(granter);
-    let signalling = start_signalling(granter.clone(), &store).await?;
     let listener = listen(config.listen).await?;
     let address = listener.local_addr()?;
     let url = config
         .public_url
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
-    let hosts = Hosts::new(&url, config.identity.host_suffix.as_deref());
+    let granter = granter(config, &state, &url)?;
+    let signalling = start_signalling(granter.clone(), &store).await?;
     let metrics = Arc::new(Metrics::default());
     let keeper = start_keeper(config, &store, &signalling, address)?;
     let outbox = Outbox::open(config, metrics.clone())?;
@@ -76,13 +74,14 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
         store: store.clone(),
         signalling: signalling.clone(),
         keeper: keeper.clone(),
+        granter: granter.clone(),
         regions: config.regions.clone(),
     };
     let api = api::Api {
         store: store.clone(),
         granter,
         signalling: signalling.clone(),
-        identity: Identity::new(store.clone(), hosts, outbox),
+        identity: identity(config, &store, outbox, &url),
         keeper,
         status: Status::start(config.status_folder(), watched)?,
         metrics,
@@ -123,6 +122,21 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
         () = finish(signalling, server) => Ok(()),
         () = signals.received() => anyhow::bail!("stopped by a second signal before the drain was over"),
     }
+}
+
+fn granter(config: &Config, state: &StateFolder, url: &str) -> Result<Arc<Granter>> {
+    let terms = Terms {
+        status_page: config.status_page(url),
+        ..config.terms()
+    };
+    let granter =
+        Granter::new(&state.key, config.regions(), terms).context("the signing key cannot sign")?;
+    Ok(Arc::new(granter))
+}
+
+fn identity(config: &Config, store: &Store, outbox: Outbox, url: &str) -> Identity {
+    let hosts = Hosts::new(url, config.identity.host_suffix.as_deref());
+    Identity::new(store.clone(), hosts, outbox)
 }
 
 /// Every route, under the headers that every answer carries.

@@ -15,13 +15,15 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use signalling::Granter;
 use signalling::io::{Service, unix_now};
+use signalling::relays::{self, Standing};
 
 use super::keeper::Keeper;
 use super::store::Store;
 use crate::config::RegionConfig;
 use crate::health::page::{STYLE_NAME, WRITTEN_EVERY, render};
-use crate::health::{Health, Level, Observation, Place, Report};
+use crate::health::{Health, Level, Observation, Place, Relay, RelayState, Report};
 use crate::lifecycle::State as DesktopState;
 
 /// A part that answers no sooner works less well than it should.
@@ -49,6 +51,7 @@ pub(super) struct Watched {
     pub(super) store: Store,
     pub(super) signalling: Service,
     pub(super) keeper: Keeper,
+    pub(super) granter: Arc<Granter>,
     pub(super) regions: Vec<RegionConfig>,
 }
 
@@ -114,7 +117,9 @@ async fn watch(folder: PathBuf, watched: Watched, status: Status) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        health.handle_round(look(&watched).await, unix_now());
+        let relays = relays(&watched);
+        health.handle_round(look(&watched, &relays).await, unix_now());
+        health.handle_relays(relays);
         *status.0.write().unwrap_or_else(PoisonError::into_inner) = health.report().clone();
         if let Err(error) = write(&folder, health.report()) {
             tracing::warn!("the status page cannot be written: {error:#}");
@@ -123,7 +128,7 @@ async fn watch(folder: PathBuf, watched: Watched, status: Status) {
 }
 
 /// One round of looks, all at once: a slow part does not delay the others.
-async fn look(watched: &Watched) -> Vec<Observation> {
+async fn look(watched: &Watched, relays: &[Relay]) -> Vec<Observation> {
     let component = |name: &str, level| Observation {
         place: Place::Component,
         name: name.to_owned(),
@@ -140,12 +145,36 @@ async fn look(watched: &Watched) -> Vec<Observation> {
     if watched.keeper.has_driver() {
         round.push(component("Desktops", desktops(&watched.keeper.states())));
     }
-    round.extend(regions.into_iter().map(|(name, level)| Observation {
-        place: Place::Region,
-        name,
-        level,
+    round.extend(regions.into_iter().map(|(name, answers)| {
+        let own = relays.iter().filter(|relay| relay.region == name);
+        let states: Vec<_> = own.map(|relay| relay.state).collect();
+        Observation {
+            place: Place::Region,
+            level: answers.level(&states),
+            name,
+        }
     }));
     round
+}
+
+/// The relays as their own reports tell.
+fn relays(watched: &Watched) -> Vec<Relay> {
+    let now = unix_now().as_secs();
+    let standings = watched.granter.relays().standings(Instant::now());
+    let relay = |standing: Standing| Relay {
+        region: standing.region,
+        state: match standing.state {
+            relays::RelayState::Serving => RelayState::Serving,
+            relays::RelayState::Draining => RelayState::Draining,
+            relays::RelayState::Silent => RelayState::Silent,
+            relays::RelayState::Unheard => RelayState::Unheard,
+        },
+        load_permille: standing.load_permille,
+        heard_unix: standing
+            .heard_before
+            .map(|before| now.saturating_sub(before.as_secs())),
+    };
+    standings.into_iter().map(relay).collect()
 }
 
 async fn timed(works: impl Future<Output = bool>) -> Level {

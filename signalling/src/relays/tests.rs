@@ -205,6 +205,34 @@ fn a_session_is_offered_the_same_two_of_many_and_sessions_are_spread() {
 }
 
 #[test]
+fn each_relay_stands_as_it_reported_last_and_as_long_ago() {
+    let mut world = World::new(&["turn:a", "turn:b", "turn:c"]);
+    world.well("turn:a");
+    world.pass(SILENT_AFTER);
+    world.relays.poll_silent(world.now);
+    assert_eq!(world.drains("turn:b"), Ok(Heard::Drains));
+    world.pass(Duration::from_secs(2));
+    let standings = world.relays.standings(world.now);
+    let seen: Vec<_> = standings
+        .iter()
+        .map(|one| {
+            (
+                one.state,
+                one.load_permille,
+                one.heard_before.map(|t| t.as_secs()),
+            )
+        })
+        .collect();
+    let silent_for = SILENT_AFTER.as_secs() + 2;
+    let expected = [
+        (RelayState::Silent, Some(10), Some(silent_for)),
+        (RelayState::Draining, Some(10), Some(2)),
+        (RelayState::Unheard, None, None),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[test]
 fn a_full_relay_is_the_last_choice() {
     let mut world = World::new(&["turn:a", "turn:b", "turn:c"]);
     let report = Report {

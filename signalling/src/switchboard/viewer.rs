@@ -149,7 +149,8 @@ impl Switchboard {
         if self.granter.can_serve(region, mode) {
             Ok(region.into())
         } else {
-            Err(refusal::region_unavailable(region))
+            let status_page = &self.granter.terms().status_page;
+            Err(refusal::region_unavailable(region, status_page))
         }
     }
 

@@ -7,7 +7,7 @@ import { problemTitle } from "../../../web/words.js";
 
 /**
  * @typedef {import("../link/facts.js").Facts} Facts
- * @typedef {"connect" | "retry" | "auto" | "relay"} Action
+ * @typedef {"connect" | "retry" | "auto" | "relay" | "status"} Action
  * @typedef {object} Words
  * @property {"connecting" | "live" | "reconnecting" | "failed"} phase
  * @property {"busy" | "good" | "warn" | "bad"} tone
@@ -39,6 +39,7 @@ export const ACTION_WORDS = /** @type {Record<Action, string>} */ ({
   retry: "Try now",
   auto: "Choose the path automatically",
   relay: "Use the TURN relay",
+  status: "Open the status page",
 });
 
 /** @returns {Words} */
@@ -47,6 +48,7 @@ function failed(/** @type {Facts} */ facts) {
   /** @type {Action[]} */
   const actions = code === "NO_PATH" ? otherPaths(facts.mode) : [];
   actions.push("connect");
+  if (code === "REGION_UNAVAILABLE") actions.push("status");
   const detail = `${cause} ${nextStep}`.trim();
   return { phase: "failed", tone: "bad", title: problemTitle(code), detail, code, actions };
 }

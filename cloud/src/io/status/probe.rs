@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use crate::config::RegionConfig;
-use crate::health::Level;
+use crate::health::{Level, RelayState};
 
 /// A relay answers a binding in a round trip; two lost datagrams fit.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -17,9 +17,16 @@ const REPEAT_AFTER: Duration = Duration::from_secs(1);
 /// Longest answer that is read, in bytes.
 const ANSWER_LEN_MAX: usize = 1500;
 
-/// Each region that has relays, and how many of their addresses answer: all, some or none.
-pub(super) async fn regions(regions: &[RegionConfig]) -> Vec<(String, Level)> {
-    let mut levels = Vec::new();
+/// How many addresses of a region's relays answer, of how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answers {
+    pub(super) answered: usize,
+    pub(super) asked: usize,
+}
+
+/// Every region with what its configured relays answer.
+pub(super) async fn regions(regions: &[RegionConfig]) -> Vec<(String, Answers)> {
+    let mut found = Vec::new();
     for region in regions {
         let urls: Vec<_> = region
             .relays
@@ -31,22 +38,34 @@ pub(super) async fn regions(regions: &[RegionConfig]) -> Vec<(String, Level)> {
             .into_iter()
             .map(|url| tokio::spawn(answers(url)))
             .collect();
-        let total = probes.len();
+        let asked = probes.len();
         let mut answered = 0;
         for probe in probes {
             answered += usize::from(probe.await.unwrap_or(false));
         }
-        levels.push((region.id.clone(), level(answered, total)));
+        found.push((region.id.clone(), Answers { answered, asked }));
     }
-    levels
+    found
 }
 
-/// A region without relays has direct paths only, and nothing that could fail.
-fn level(answered: usize, total: usize) -> Level {
-    match answered {
-        _ if answered == total => Level::Operational,
-        0 => Level::Down,
-        _ => Level::Degraded,
+impl Answers {
+    /// A relay that reported once and is silent now counts like an address that does not answer; a
+    /// region whose relays all drain serves nobody new. Without relays there are direct paths only,
+    /// and nothing that could fail.
+    pub(super) fn level(self, relays: &[RelayState]) -> Level {
+        let count = |state| relays.iter().filter(|one| **one == state).count();
+        let draining = count(RelayState::Draining);
+        let reporting = count(RelayState::Serving) + draining;
+        let answered = self.answered + reporting;
+        let expected = self.asked + reporting + count(RelayState::Silent);
+        match answered {
+            _ if answered == expected && draining > 0 && draining == relays.len() => {
+                Level::Degraded
+            }
+            _ if answered == expected => Level::Operational,
+            0 => Level::Down,
+            _ => Level::Degraded,
+        }
     }
 }
 
@@ -151,10 +170,21 @@ mod tests {
 
     #[test]
     fn a_region_is_as_well_as_its_relays() {
-        assert_eq!(level(0, 0), Level::Operational);
-        assert_eq!(level(2, 2), Level::Operational);
-        assert_eq!(level(1, 2), Level::Degraded);
-        assert_eq!(level(0, 2), Level::Down);
+        use RelayState::{Draining, Serving, Silent, Unheard};
+        for (answered, asked, relays, expected) in [
+            (0, 0, vec![], Level::Operational),
+            (2, 2, vec![Unheard], Level::Operational),
+            (1, 2, vec![], Level::Degraded),
+            (0, 2, vec![], Level::Down),
+            (0, 0, vec![Serving, Draining], Level::Operational),
+            (0, 0, vec![Draining], Level::Degraded),
+            (0, 0, vec![Serving, Silent], Level::Degraded),
+            (0, 0, vec![Silent], Level::Down),
+            (1, 1, vec![Silent], Level::Degraded),
+        ] {
+            let answers = Answers { answered, asked };
+            assert_eq!(answers.level(&relays), expected, "{answers:?} {relays:?}");
+        }
     }
 
     #[tokio::test]
