@@ -45,6 +45,9 @@ const TITLES = /** @type {Record<string, string>} */ ({
   QUOTA_REACHED: "The workspace is full",
   DESKTOP_FAILED: "The desktop does not run",
   NOT_MANAGED: "This desktop is run elsewhere",
+  SESSION_MISMATCH: "The sign-in does not match",
+  PROVIDER_FAILED: "The provider did not vouch for you",
+  ACCOUNT_NOT_LINKED: "Not linked to an account here",
   SERVICE_BUSY: "The service is busy",
   INTERNAL: "The service failed",
 });

@@ -24,6 +24,7 @@ pub const DASHBOARD_PATHS: &[&str] = &[
     "/confirm",
     "/reset",
     "/invite",
+    "/oidc",
 ];
 
 /// The files of `cloud/web`.

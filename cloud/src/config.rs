@@ -10,6 +10,10 @@ use protocol::token::SESSION_TTL_MAX;
 use serde::Deserialize;
 use signalling::grant::{Region, Relay, Terms};
 
+pub mod oidc;
+
+pub use oidc::OidcConfig;
+
 /// The file as it is written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +39,9 @@ pub struct Config {
     /// Without it mails are written into a folder.
     #[serde(default)]
     pub smtp: Option<SmtpConfig>,
+    /// Without it people sign in with email and password only.
+    #[serde(default)]
+    pub oidc: Option<OidcConfig>,
     #[serde(default)]
     pub quota: QuotaConfig,
     #[serde(default)]
@@ -248,6 +255,9 @@ impl Config {
         {
             return refuse("`public_url` must begin with http:// or https://".into());
         }
+        if let Some(oidc) = &self.oidc {
+            oidc.check()?;
+        }
         let ttl = self.session.token_ttl_secs;
         if !(1..=SESSION_TTL_MAX.as_secs()).contains(&ttl) {
             let max = SESSION_TTL_MAX.as_secs();
@@ -337,7 +347,7 @@ impl From<Mistake> for ConfigError {
 mod tests {
     use super::*;
 
-    const GOOD: &str = r#"
+    pub(super) const GOOD: &str = r#"
 listen = "127.0.0.1:0"
 database = "sqlite:/tmp/cloud.db"
 bus = "local"

@@ -3,6 +3,7 @@
 //! An account is a person's email and password; a member is an account in one workspace, with a
 //! role; a sign-in is one browser of one member. Secrets are kept as hashes only.
 
+pub mod attempt;
 pub mod email;
 pub mod guard;
 pub mod link;

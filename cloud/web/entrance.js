@@ -4,6 +4,7 @@
  */
 
 import { Refused, call } from "./api.js";
+import { problemTitle } from "../../web/words.js";
 import { element, field, problemBox } from "./element.js";
 
 const EMAIL = { type: "email", name: "email", autocomplete: "username" };
@@ -18,11 +19,13 @@ if (token) history.replaceState(null, "", location.pathname);
 
 /** @param {() => void} entered what to do once somebody is signed in */
 export function signIn(entered) {
-  return card("Sign in", [field("Email", EMAIL), field("Password", OLD_PASSWORD)], "Sign in", {
+  const page = card("Sign in", [field("Email", EMAIL), field("Password", OLD_PASSWORD)], "Sign in", {
     send: (values) => call("POST", "/auth/sign-in", values),
     done: entered,
     links: [link("/forgot", "Forgot your password?"), link("/sign-up", "Create an account")],
   });
+  void offerProvider(page).catch(() => {});
+  return page;
 }
 
 export function signUp() {
@@ -77,6 +80,58 @@ export function accept(entered) {
 /** Somebody with an account has their place now, and signs in as usual. */
 function join(/** @type {unknown} */ error) {
   if (!(error instanceof Refused) || error.problem.code !== "SIGN_IN_REQUIRED") throw error;
+}
+
+/** Shows the other way to sign in, where there is one. */
+async function offerProvider(/** @type {Element} */ page) {
+  const { oidc } = await call("GET", "/auth/ways");
+  if (oidc) page.append(providerButton(oidc.name, "/auth/oidc/start", `Sign in with ${oidc.name}`));
+}
+
+/**
+ * A button that leads to the provider.
+ *
+ * @param {string} name of the provider
+ * @param {string} path that answers with the way there
+ * @param {string} words
+ */
+export function providerButton(name, path, words) {
+  const button = element("button", { class: "button", type: "button" }, words);
+  const place = element("div", { class: "provider", "data-provider": name }, button);
+  button.addEventListener("click", async () => {
+    try {
+      location.assign((await call("POST", path)).url);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      place.append(problemBox(error.problem));
+    }
+  });
+  return place;
+}
+
+/** What the provider answered, taken out of the address bar at once. */
+const answer = Object.fromEntries(location.pathname === "/oidc" ? new URLSearchParams(location.hash.slice(1)) : []);
+if (answer.state) history.replaceState(null, "", location.pathname);
+
+/**
+ * The way back from the provider: nothing to press, unless something is wrong.
+ *
+ * @param {(path: string) => void} go
+ */
+export function provider(go) {
+  const result = element("p", { role: "status" }, "Signing you in…");
+  const page = element("section", { class: "card entrance" }, element("h1", {}, "Signing in"), result);
+  const { state = "", code = "", iss, error } = answer;
+  call("POST", "/auth/oidc/finish", { state, code, iss, error })
+    .then((done) => go(done?.linked ? "/sessions" : "/"))
+    .catch((error) => {
+      if (!(error instanceof Refused)) throw error;
+      const title = element("h1", {}, problemTitle(error.problem.code));
+      const instead = element("p", {}, link("/sign-in", "Sign in with email and password"));
+      page.replaceChildren(title, problemBox(error.problem), instead);
+      void offerProvider(page).catch(() => {});
+    });
+  return page;
 }
 
 function link(/** @type {string} */ href, /** @type {string} */ words) {

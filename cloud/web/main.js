@@ -26,6 +26,7 @@ const ENTRANCE = {
   "/confirm": entrance.confirm,
   "/reset": entrance.reset,
   "/invite": () => entrance.accept(enter),
+  "/oidc": () => entrance.provider((path) => location.replace(path)),
 };
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
@@ -68,8 +69,8 @@ function furnish(/** @type {rooms.Me} */ me) {
   }
   /** @type {HTMLElement} */ (document.getElementById("who")).textContent = me.email;
   document.getElementById("sign-out")?.addEventListener("click", async () => {
-    await call("POST", "/auth/sign-out");
-    location.assign("/sign-in");
+    const then = await call("POST", "/auth/sign-out");
+    location.assign(then?.continue_at ?? "/sign-in");
   });
   document.getElementById("top")?.removeAttribute("hidden");
 }

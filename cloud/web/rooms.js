@@ -2,6 +2,7 @@
 
 import { Refused, call } from "./api.js";
 import { announce, element, field, problemBox } from "./element.js";
+import { providerButton } from "./entrance.js";
 
 /** @typedef {{email: string, role: string, workspace: string}} Me */
 
@@ -87,10 +88,33 @@ export async function sessions() {
   }
   const everywhere = element("button", { class: "button", type: "button" }, "Sign out everywhere");
   everywhere.addEventListener("click", async () => {
-    await call("POST", "/auth/sign-out-everywhere");
-    location.assign("/sign-in");
+    const then = await call("POST", "/auth/sign-out-everywhere");
+    location.assign(then?.continue_at ?? "/sign-in");
   });
-  return element("div", {}, element("h1", {}, "Where you are signed in"), list, element("p", {}, everywhere));
+  const page = element("div", {}, element("h1", {}, "Where you are signed in"), list, element("p", {}, everywhere));
+  const { oidc } = await call("GET", "/auth/ways");
+  if (oidc) page.append(await linking(oidc.name));
+  return page;
+}
+
+/** Links the provider's account to one's own, or lets go of it. */
+async function linking(/** @type {string} */ name) {
+  const { linked } = await call("GET", "/me/oidc");
+  const section = element("section", { class: "linking" }, element("h2", {}, `Sign in with ${name}`));
+  if (!linked) {
+    section.append(element("p", { class: "quiet" }, `Link your ${name} account to sign in with it.`));
+    section.append(providerButton(name, "/me/oidc", `Link ${name}`));
+    return section;
+  }
+  const words = element("p", {}, `Your ${name} account is linked. `);
+  const button = element("button", { class: "button", type: "button" }, `Unlink ${name}`);
+  button.addEventListener("click", async () => {
+    await call("DELETE", "/me/oidc");
+    section.replaceWith(await linking(name));
+    announce(`${name} is unlinked.`);
+  });
+  section.append(words, button);
+  return section;
 }
 
 export async function audit() {

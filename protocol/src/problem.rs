@@ -77,6 +77,12 @@ pub enum Code {
     DesktopFailed,
     /// The desktop's machine is not started and stopped by the service.
     NotManaged,
+    /// The answer of a sign-in provider belongs to another sign-in, browser or time.
+    SessionMismatch,
+    /// The sign-in provider did not vouch for the person.
+    ProviderFailed,
+    /// Nobody here has linked the provider's account to theirs.
+    AccountNotLinked,
     /// The service has more to do than it can; nothing was changed.
     ServiceBusy,
     /// The service failed; its log says why.
@@ -121,6 +127,9 @@ impl Code {
             Self::QuotaReached => "QUOTA_REACHED",
             Self::DesktopFailed => "DESKTOP_FAILED",
             Self::NotManaged => "NOT_MANAGED",
+            Self::SessionMismatch => "SESSION_MISMATCH",
+            Self::ProviderFailed => "PROVIDER_FAILED",
+            Self::AccountNotLinked => "ACCOUNT_NOT_LINKED",
             Self::ServiceBusy => "SERVICE_BUSY",
             Self::Internal => "INTERNAL",
         }
@@ -164,6 +173,9 @@ impl Code {
         | Self::NameTaken
         | Self::ConfirmationNeeded
         | Self::QuotaReached
+        | Self::SessionMismatch
+        | Self::ProviderFailed
+        | Self::AccountNotLinked
         | Self::DesktopFailed
         | Self::NotManaged => false,
     }
@@ -192,6 +204,8 @@ impl Code {
             Self::LastOwner | Self::NameTaken => 409,
             Self::ConfirmationNeeded | Self::QuotaReached | Self::NotManaged => 409,
             Self::DesktopFailed => 502,
+            Self::SessionMismatch | Self::AccountNotLinked => 403,
+            Self::ProviderFailed => 502,
             Self::ServiceBusy => 503,
             Self::Internal => 500,
         }

@@ -23,6 +23,15 @@ pub fn device_cookie(https: bool) -> &'static str {
     }
 }
 
+/// The cookie that binds an attempt to sign in at a provider to its browser.
+pub fn attempt_cookie(https: bool) -> &'static str {
+    if https {
+        "__Host-multiclaw-attempt"
+    } else {
+        "multiclaw-attempt"
+    }
+}
+
 /// `Set-Cookie`: host only, invisible to scripts, not sent by foreign pages' POSTs.
 pub fn set_cookie(name: &str, value: &str, age_max_secs: u64, https: bool) -> String {
     let secure = if https { "; Secure" } else { "" };

@@ -77,9 +77,14 @@ impl Hosts {
     /// that nobody can poison the links in mails.
     pub fn origin_of(&self, workspace: &WorkspaceId) -> String {
         match &self.suffix {
-            None => format!("{}://{}", self.scheme, self.authority),
+            None => self.own_origin(),
             Some(suffix) => format!("{}://{workspace}.{suffix}{}", self.scheme, self.port()),
         }
+    }
+
+    /// Scheme, host and port of the service's own address.
+    pub fn own_origin(&self) -> String {
+        format!("{}://{}", self.scheme, self.authority)
     }
 
     /// Cookies can be `Secure`.

@@ -7,6 +7,7 @@ mod hashing;
 mod links;
 mod mail;
 mod members;
+mod oidc;
 mod sign_ins;
 
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +27,7 @@ use signalling::io::{problem_response, unix_now};
 
 use super::problems;
 use super::store::Store;
+use crate::config::oidc::OidcConfig;
 use crate::identity::lockout::{Lockout, Place, Prefix};
 use crate::identity::rate::Rates;
 use crate::identity::sign_in::{SignIn, Verdict, hash_of};
@@ -49,11 +51,21 @@ struct Tools {
     lockout: Mutex<Lockout>,
     rates: Mutex<Rates>,
     cache: Mutex<SignInCache>,
+    oidc: Option<oidc::Provider>,
 }
 
 impl Identity {
-    pub(super) fn new(store: Store, hosts: Hosts, outbox: Outbox) -> Self {
-        Self(Arc::new(Tools {
+    pub(super) fn new(
+        store: Store,
+        hosts: Hosts,
+        outbox: Outbox,
+        oidc: Option<OidcConfig>,
+    ) -> Result<Self> {
+        let at = |path| format!("{}{path}", hosts.own_origin());
+        let back = [oidc::CALLBACK, oidc::SIGNED_OUT].map(at);
+        let [callback, signed_out] = back;
+        let oidc = oidc.map(|oidc| oidc::Provider::new(oidc, callback, signed_out));
+        Ok(Self(Arc::new(Tools {
             store,
             hosts,
             hashing: Hashing::new(),
@@ -61,7 +73,8 @@ impl Identity {
             lockout: Mutex::default(),
             rates: Mutex::default(),
             cache: Mutex::default(),
-        }))
+            oidc: oidc.transpose()?,
+        })))
     }
 
     pub(super) fn routes(self) -> Router {
@@ -69,6 +82,7 @@ impl Identity {
             .merge(auth::routes())
             .merge(links::routes())
             .merge(members::routes())
+            .merge(oidc::routes())
             .merge(sign_ins::routes())
             .with_state(self)
     }

@@ -138,6 +138,54 @@ pub(super) fn last_owner() -> Problem {
     )
 }
 
+pub(super) fn session_mismatch() -> Problem {
+    Problem::new(
+        Code::SessionMismatch,
+        "This answer belongs to another sign-in: to one begun elsewhere, used before, or too long ago.",
+        "Start again, or sign in with email and password.",
+    )
+}
+
+pub(super) fn provider_failed() -> Problem {
+    Problem::new(
+        Code::ProviderFailed,
+        "The sign-in provider could not be asked, or its answer is not to be believed.",
+        "Start again, or sign in with email and password.",
+    )
+}
+
+pub(super) fn provider_declined(name: &str) -> Problem {
+    Problem::new(
+        Code::ProviderFailed,
+        format!("{name} did not say who you are: you or it declined."),
+        "Start again, or sign in with email and password.",
+    )
+}
+
+pub(super) fn account_not_linked(name: &str) -> Problem {
+    Problem::new(
+        Code::AccountNotLinked,
+        format!("No member of this workspace has linked this {name} account."),
+        format!("Sign in with email and password, then press Link {name} under Sessions."),
+    )
+}
+
+pub(super) fn linked_elsewhere(name: &str) -> Problem {
+    Problem::new(
+        Code::AccountNotLinked,
+        format!("This {name} account is linked to another member."),
+        format!("Sign out at {name} and choose another account there."),
+    )
+}
+
+pub(super) fn logout_token_refused() -> Problem {
+    Problem::new(
+        Code::BadMessage,
+        "The logout token is not to be believed.",
+        "Check issuer, audience and key of the provider.",
+    )
+}
+
 pub(super) fn too_many() -> Problem {
     Problem::new(
         Code::TooMany,

@@ -81,7 +81,7 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
         store: store.clone(),
         granter,
         signalling: signalling.clone(),
-        identity: identity(config, &store, outbox, &url),
+        identity: identity(config, &store, outbox, &url)?,
         keeper,
         status: Status::start(config.status_folder(), watched)?,
         metrics,
@@ -134,9 +134,9 @@ fn granter(config: &Config, state: &StateFolder, url: &str) -> Result<Arc<Grante
     Ok(Arc::new(granter))
 }
 
-fn identity(config: &Config, store: &Store, outbox: Outbox, url: &str) -> Identity {
+fn identity(config: &Config, store: &Store, outbox: Outbox, url: &str) -> Result<Identity> {
     let hosts = Hosts::new(url, config.identity.host_suffix.as_deref());
-    Identity::new(store.clone(), hosts, outbox)
+    Identity::new(store.clone(), hosts, outbox, config.oidc.clone())
 }
 
 /// Every route, under the headers that every answer carries.

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_sessions.sql"),
     include_str!("../../migrations/0020_identity.sql"),
     include_str!("../../migrations/0021_lifecycle.sql"),
+    include_str!("../../migrations/0024_oidc.sql"),
 ];
 /// Revocations are looked at for so long after they happened; sessions end within seconds.
 const REVOKED_WITHIN: Duration = Duration::from_secs(3600);
@@ -31,6 +32,7 @@ const REVOKED_WITHIN: Duration = Duration::from_secs(3600);
 pub(crate) mod desktops;
 mod engine;
 pub(crate) mod identity;
+pub(crate) mod oidc;
 mod prune;
 
 use engine::Engine;

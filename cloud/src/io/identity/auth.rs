@@ -91,7 +91,8 @@ async fn sign_in(
     if !account.confirmed {
         return Err(problems::email_unconfirmed().into());
     }
-    identity.start(&visit, &account, member.role).await
+    let (_, response) = identity.start(&visit, &account, member.role).await?;
+    Ok(response)
 }
 
 impl Identity {
@@ -109,7 +110,7 @@ impl Identity {
         visit: &Visit,
         account: &Account,
         role: MemberRole,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<(SignIn, Response), Refusal> {
         let handle = secret_from(rand::random());
         let device = secret_from(rand::random());
         let now = unix_now();
@@ -141,7 +142,8 @@ impl Identity {
             (SET_COOKIE, self.session_cookie(&handle)),
             (SET_COOKIE, device),
         ]);
-        Ok((cookies, Json(about(&sign_in))).into_response())
+        let response = (cookies, Json(about(&sign_in))).into_response();
+        Ok((sign_in, response))
     }
 
     fn session_cookie(&self, handle: &Secret) -> String {
@@ -155,14 +157,18 @@ impl Identity {
         sign_in: &SignIn,
         id: Option<&str>,
         action: &str,
-    ) -> Result<impl IntoResponse + use<>, Refusal> {
+    ) -> Result<Response, Refusal> {
         self.store()
             .end_sign_ins(&sign_in.account, id, unix_now())
             .await?;
         self.forget(&sign_in.account);
         self.note(sign_in, action, id.unwrap_or("-")).await?;
         let none = guard::set_cookie(guard::session_cookie(self.https()), "", 0, self.https());
-        Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, none)]))
+        let cookie = [(SET_COOKIE, none)];
+        Ok(match self.sign_out_elsewhere(sign_in).await {
+            Some(url) => (cookie, Json(json!({ "continue_at": url }))).into_response(),
+            None => (StatusCode::NO_CONTENT, cookie).into_response(),
+        })
     }
 
     /// # Errors
@@ -181,7 +187,7 @@ impl Identity {
 async fn sign_out(
     State(identity): State<Identity>,
     Caller { sign_in, .. }: Caller,
-) -> Result<impl IntoResponse, Refusal> {
+) -> Result<Response, Refusal> {
     let id = sign_in.id.clone();
     identity.end(&sign_in, Some(&id), "signed out").await
 }
@@ -189,7 +195,7 @@ async fn sign_out(
 async fn sign_out_everywhere(
     State(identity): State<Identity>,
     Caller { sign_in, .. }: Caller,
-) -> Result<impl IntoResponse, Refusal> {
+) -> Result<Response, Refusal> {
     let action = "signed out everywhere";
     identity.end(&sign_in, None, action).await
 }

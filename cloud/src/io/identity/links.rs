@@ -172,7 +172,8 @@ async fn accept(
         // The link proves the address, not the person at this browser: they sign in as usual.
         return Err(problems::sign_in_required().into());
     }
-    identity.start(&visit, &account, role).await
+    let (_, response) = identity.start(&visit, &account, role).await?;
+    Ok(response)
 }
 
 fn address(text: &str) -> Result<Email, Refusal> {

@@ -4,7 +4,6 @@ use protocol::id::InstanceId;
 use protocol::signal::Role;
 use protocol::token::SigningKey;
 use signalling::InstanceRecord;
-use signalling::grant::Terms;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -170,7 +169,7 @@ impl Server {
         let hosts = Hosts::new(&url, None);
         let outbox = Outbox::into_folder(folder.path().join("mail"), Arc::default()).unwrap();
         let api = api::Api {
-            identity: Identity::new(store.clone(), hosts, outbox),
+            identity: Identity::new(store.clone(), hosts, outbox, None).unwrap(),
             store: store.clone(),
             granter,
             keeper: Keeper::start(store.clone(), signalling.clone(), Pretend::default()),

@@ -507,7 +507,7 @@ impl Store {
     }
 }
 
-fn account(row: &AnyRow) -> Result<Account> {
+pub(super) fn account(row: &AnyRow) -> Result<Account> {
     Ok(Account {
         id: text(row, "id")?,
         email: stored_email(row)?,
@@ -554,6 +554,6 @@ fn stored_email(row: &AnyRow) -> Result<Email> {
     Email::parse(&text(row, "email")?).context("a stored email address is none")
 }
 
-fn stored_workspace(row: &AnyRow) -> Result<WorkspaceId> {
+pub(super) fn stored_workspace(row: &AnyRow) -> Result<WorkspaceId> {
     WorkspaceId::parse(&text(row, "workspace")?).context("a stored workspace is none")
 }
