@@ -254,7 +254,7 @@ impl Identity {
             return Err(problems::provider_declined(provider.name()).into());
         }
         let redeemed = provider.redeem(answer.code, &attempt.verifier, &attempt.nonce);
-        Ok(redeemed.await.map_err(away)?)
+        redeemed.await.map_err(away)
     }
 
     /// Only an account that was linked from inside: an address proves nothing.
