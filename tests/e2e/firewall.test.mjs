@@ -7,7 +7,8 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { chmodSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { FLAGS, House, ROOT, Viewer } from "./house.mjs";
+import { FLAGS } from "../chromium.mjs";
+import { House, ROOT, Viewer } from "./house.mjs";
 
 const NAMESPACE = `mc-e2e-${process.pid}`;
 const CABLE = `mce${process.pid}`;

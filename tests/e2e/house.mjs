@@ -10,6 +10,7 @@ import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { chromium } from "../web/node_modules/playwright-core/index.mjs";
+import { CHROMIUM, FLAGS } from "../chromium.mjs";
 
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const TARGET = process.env.CARGO_TARGET_DIR ?? `${ROOT}target`;
@@ -17,15 +18,6 @@ export const PROGRAMS = `${TARGET}/release`;
 const SHOTS = `${ROOT}target/e2e`;
 /** A cold start measures the encoder; CI's machines are slow. */
 const UP_LIMIT_MS = 90_000;
-export const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 
 /** The colours below the code that `lab-probe draw` shows, left to right. */
 export const COLOURS = [0xffffff, 0xff0000, 0x00ff00, 0x0000ff, 0xffff00, 0x00ffff, 0xff00ff, 0x000000];
@@ -154,7 +146,7 @@ export class House {
 /** A viewer in a real Chromium. */
 export class Viewer {
   static async launch(options = {}) {
-    return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS, ...options });
+    return chromium.launch({ executablePath: CHROMIUM, args: [...FLAGS], ...options });
   }
 
   static async open(browser, url, context = {}) {

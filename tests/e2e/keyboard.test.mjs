@@ -11,7 +11,8 @@ import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
-import { FLAGS, House, PROGRAMS, Viewer, until } from "./house.mjs";
+import { FLAGS } from "../chromium.mjs";
+import { House, PROGRAMS, Viewer, until } from "./house.mjs";
 
 /** Layout and variant as setxkbmap knows them. */
 const LAYOUTS = ["us", "gb", "de", "fr", "es", "it", "pt", "br", "se", "pl", "cz", "hu", "tr", "ru", "gr", "us intl"];

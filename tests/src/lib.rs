@@ -12,4 +12,6 @@ pub mod coturn;
 #[cfg(feature = "net")]
 pub mod lab;
 #[cfg(feature = "net")]
+pub mod meeting;
+#[cfg(feature = "net")]
 pub mod relay_program;

@@ -1,9 +1,10 @@
 //! A relay in the simulated network: the real server core, with sockets that are entries in a map.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use protocol::Secret;
 use protocol::turn::cidr::Cidr;
 use protocol::turn::message::{Builder, Class, Method, TransactionId};
 use relay::auth::Credentials;
@@ -14,7 +15,7 @@ use relay::server::{Command, Forward, Frame, Limits, RelayAddress, Seed, Server,
 
 use crate::world::Packet;
 
-const REALM: &str = "test";
+pub(crate) const REALM: &str = "test";
 /// Largest Data indication written: a datagram and its wrapping.
 const INDICATION_LEN_MAX: usize = 2048;
 
@@ -41,7 +42,13 @@ impl RelayNode {
         };
         Self {
             address,
-            server: Server::new(settings(address, secret), ledger, seed, unix_now, now),
+            server: Server::new(
+                settings(address.ip(), secret.into()),
+                ledger,
+                seed,
+                unix_now,
+                now,
+            ),
             relays_by_address: BTreeMap::new(),
             packets: Vec::new(),
             relayed: 0,
@@ -152,17 +159,18 @@ fn wrap(frame: &Frame, payload: &[u8]) -> Vec<u8> {
     }
 }
 
-fn settings(address: SocketAddr, secret: &str) -> Settings {
+/// A relay for a test: no bound on bytes, and peers on 192.0.2.0/24 only.
+pub(crate) fn settings(address: IpAddr, secret: Secret) -> Settings {
     let everywhere: Cidr = "192.0.2.0/24".parse().expect("a prefix");
     Settings {
         credentials: Credentials {
             realm: REALM.into(),
-            shared_secrets: vec![secret.into()],
+            shared_secrets: vec![secret],
             ..Credentials::default()
         },
         relay_addresses: vec![RelayAddress {
-            bind: address.ip(),
-            public: address.ip(),
+            bind: address,
+            public: address,
         }],
         limits: Limits {
             permissions: 64,

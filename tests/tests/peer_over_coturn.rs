@@ -11,6 +11,7 @@ use peer::io::{Events, Handle, SessionConfig, Trust, start};
 use peer::{BitrateRange, Channel, Event, OutgoingFrame, Path, PathKind, RelayTransport, Side};
 use protocol::signal::{IceServer, PathMode};
 use tests::coturn::Coturn;
+use tests::meeting;
 
 fn session(side: Side, path_mode: PathMode, server: &IceServer) -> (Handle, Events) {
     start(SessionConfig {
@@ -26,21 +27,16 @@ fn session(side: Side, path_mode: PathMode, server: &IceServer) -> (Handle, Even
     .unwrap()
 }
 
+/// Waits for an event; a relay that cannot be used is none.
 fn expect<T>(
     events: &mut Events,
     other: &Handle,
     mut matches: impl FnMut(&Event) -> Option<T>,
 ) -> T {
-    loop {
-        let event = events.blocking_recv().expect("the session goes on");
-        if let Event::Candidate(candidate) = &event {
-            other.handle_candidate(candidate);
-        }
+    meeting::expect(events, other, |event| {
         assert!(!matches!(event, Event::RelayFailed { .. }), "{event:?}");
-        if let Some(found) = matches(&event) {
-            return found;
-        }
-    }
+        matches(event)
+    })
 }
 
 /// Connects a viewer that may only use the relay, and sends it one frame and one message.

@@ -15,6 +15,7 @@ use protocol::Secret;
 use protocol::signal::{IceServer, PathMode};
 use protocol::turn::credential;
 use tests::certificates::{Authority, Validity};
+use tests::meeting::expect;
 use tests::relay_program::{RelayProgram, folder};
 
 const SECRET: &str = "s3cret";
@@ -70,22 +71,6 @@ impl Lab {
             name: format!("{side:?}"),
         })
         .unwrap()
-    }
-}
-
-fn expect<T>(
-    events: &mut Events,
-    other: &Handle,
-    mut matches: impl FnMut(&Event) -> Option<T>,
-) -> T {
-    loop {
-        let event = events.blocking_recv().expect("the session goes on");
-        if let Event::Candidate(candidate) = &event {
-            other.handle_candidate(candidate);
-        }
-        if let Some(found) = matches(&event) {
-            return found;
-        }
     }
 }
 

@@ -9,19 +9,14 @@ import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { CHROMIUM, FLAGS } from "../chromium.mjs";
 import { agentHost } from "./double-agent.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const TYPES = { js: "text/javascript", css: "text/css", html: "text/html", svg: "image/svg+xml" };
-const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"].concat([
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-]);
 
 export async function launchBrowser() {
-  return chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  return chromium.launch({ executablePath: CHROMIUM, args: [...FLAGS] });
 }
 
 /** The policy as the `web` crate spells it, so that the two cannot drift apart. */

@@ -7,23 +7,16 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
+import { CHROMIUM, FLAGS } from "../../chromium.mjs";
 import { iceServer, relay, report, within } from "./conversation.mjs";
 
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-if (process.env.INTEROP_SPKI) FLAGS.push(`--ignore-certificate-errors-spki-list=${process.env.INTEROP_SPKI}`);
+const flags = [...FLAGS];
+if (process.env.INTEROP_SPKI) flags.push(`--ignore-certificate-errors-spki-list=${process.env.INTEROP_SPKI}`);
 
 const profile = mkdtempSync(join(tmpdir(), "multiclaw-interop-"));
 const context = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: FLAGS,
+  executablePath: CHROMIUM,
+  args: flags,
 });
 process.on("exit", () => rmSync(profile, { recursive: true, force: true }));
 try {

@@ -14,13 +14,12 @@ use protocol::turn::channel::{self, ChannelNumber};
 use protocol::turn::credential::{self, Credential};
 use protocol::turn::integrity::Key;
 use protocol::turn::message::{Builder, Class, Message, Method, PasswordAlgorithm, TransactionId};
-use relay::auth::Credentials;
 use relay::endpoint::{Client, RelayId, SocketId};
 use relay::ledger::{Ledger, Quotas};
-use relay::policy::PolicyConfig;
-use relay::server::{Command, Forward, Frame, Limits, RelayAddress, Seed, Server, Settings};
+use relay::server::{Command, Forward, Frame, Seed, Server, Settings};
 
-const REALM: &str = "test";
+use crate::relay_node::{self, REALM};
+
 const UNIX_NOW: Duration = Duration::from_secs(1_767_225_600);
 /// Steps of one input; more only makes a run slower.
 const STEPS_MAX: usize = 256;
@@ -342,29 +341,8 @@ fn number(argument: u8) -> ChannelNumber {
 }
 
 fn settings(secret: &Secret) -> Settings {
-    let address = IpAddr::from([192, 0, 2, 30]);
-    Settings {
-        credentials: Credentials {
-            realm: REALM.into(),
-            shared_secrets: vec![secret.clone()],
-            ..Credentials::default()
-        },
-        relay_addresses: vec![RelayAddress {
-            bind: address,
-            public: address,
-        }],
-        limits: Limits {
-            permissions: PERMISSIONS_MAX as _,
-            channels: CHANNELS_MAX as _,
-            bytes_per_second: 0,
-            bytes_per_second_total: 0,
-            stranger_replies_per_second: 0,
-            session: Duration::from_secs(24 * 3600),
-        },
-        policy: PolicyConfig {
-            allow: vec!["192.0.2.0/24".parse().expect("a prefix")],
-            relay_ports: Some(50_000..=60_000),
-            ..PolicyConfig::default()
-        },
-    }
+    let mut settings = relay_node::settings([192, 0, 2, 30].into(), secret.clone());
+    settings.limits.permissions = PERMISSIONS_MAX as _;
+    settings.limits.channels = CHANNELS_MAX as _;
+    settings
 }

@@ -17,15 +17,10 @@ use crate::up::part::{Ready, Spec};
 /// One measurement; the longest takes a minute.
 const PROBE_LIMIT: Duration = Duration::from_secs(180);
 const X_LIMIT: Duration = Duration::from_secs(15);
-/// As a person would use it, without what needs a network or a graphics card.
-const CHROMIUM_FLAGS: [&str; 13] = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+/// How every test starts Chromium, as a list in JSON.
+const CHROMIUM_FLAGS: &str = include_str!("../../../tests/chromium.json");
+/// What a bench needs beside: one page on the whole display, never slowed down.
+const KIOSK_FLAGS: [&str; 6] = [
     "--kiosk",
     "--window-position=0,0",
     "--autoplay-policy=no-user-gesture-required",
@@ -83,7 +78,9 @@ pub(super) fn chromium(display: &str, folder: &Path, port: u16, options: &Option
         options.size.width, options.size.height
     );
     let port = format!("--remote-debugging-port={port}");
-    let mut args = CHROMIUM_FLAGS.to_vec();
+    let mut args: Vec<&str> =
+        serde_json::from_str(CHROMIUM_FLAGS).expect("a list of flags stands in the file");
+    args.extend(KIOSK_FLAGS);
     args.extend([profile.as_str(), &size, &port, "about:blank"]);
     spec("chromium", "chromium", &args, display, Ready::AtOnce)
 }
