@@ -62,7 +62,6 @@ impl Bounds {
                 sharp: Qp(30),
                 worst: Qp(48),
                 fine: Qp(22),
-                ..auto
             },
         }
     }
