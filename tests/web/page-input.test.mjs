@@ -239,7 +239,7 @@ test("the toolbar can be reached, used and left by keyboard alone", async () => 
   await page.keyboard.press("Enter");
   assert.equal(await page.locator("#path-panel").isVisible(), true);
   await page.keyboard.press("Escape");
-  for (let step = 0; step < 5; step += 1) await page.keyboard.press("ArrowRight");
+  for (let step = 0; step < 6; step += 1) await page.keyboard.press("ArrowRight");
   assert.equal(await page.evaluate(() => document.activeElement?.id), "show-statistics");
   await page.keyboard.press("Enter");
   assert.equal(await page.locator("#statistics").isVisible(), true);

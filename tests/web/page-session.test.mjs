@@ -106,11 +106,11 @@ test("without a key the page says what to do and asks nobody", async () => {
   assert.match(await double.page.locator("#card-detail").innerText(), /dashboard/);
 });
 
-test("the offer asks for H.264 with RTX and capture times, and never for anything else", async () => {
+test("the offer asks for H.264 with RTX and capture times and for Opus, and for nothing else", async () => {
   await double.open();
   await double.phase("live");
   const codecs = [...offers()[0].sdp.matchAll(/a=rtpmap:\d+ ([^/]+)/g)].map(([, name]) => name);
-  assert.deepEqual([...new Set(codecs)].sort(), ["H264", "rtx"]);
+  assert.deepEqual([...new Set(codecs)].sort(), ["H264", "opus", "rtx"]);
   assert.match(offers()[0].sdp, /abs-capture-time/);
   assert.match(offers()[0].sdp, /playout-delay/);
   assert.doesNotMatch(offers()[0].sdp, /rtx-time/);
