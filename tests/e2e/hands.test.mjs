@@ -7,7 +7,8 @@ import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { after, afterEach, before, test } from "node:test";
-import { FLAGS, House, PROGRAMS, Viewer, until } from "./house.mjs";
+import { FLAGS } from "../chromium.mjs";
+import { House, PROGRAMS, Viewer, until } from "./house.mjs";
 
 let house;
 let browser;

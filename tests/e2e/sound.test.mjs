@@ -7,7 +7,8 @@ import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { FLAGS, House, PROGRAMS, Viewer, until } from "./house.mjs";
+import { FLAGS } from "../chromium.mjs";
+import { House, PROGRAMS, Viewer, until } from "./house.mjs";
 
 const RATE = 48_000;
 /** Tones of the two sides, in Hz: far apart, and neither an overtone of the other. */
