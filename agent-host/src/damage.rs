@@ -109,8 +109,15 @@ impl Damage {
         self.boxes.iter().any(|b| b.contains(rect))
     }
 
+    /// The boxes, never of more pixels in all than the box around them: it is taken instead where
+    /// they overlap so much.
     pub fn take(&mut self) -> Vec<Rect> {
-        std::mem::take(&mut self.boxes)
+        let boxes = std::mem::take(&mut self.boxes);
+        let pixels: u32 = boxes.iter().map(|one| one.area()).sum();
+        match boxes.iter().copied().reduce(Rect::union) {
+            Some(around) if around.area() < pixels => vec![around],
+            _ => boxes,
+        }
     }
 
     fn worth_joining(&self, rect: Rect) -> Option<usize> {
@@ -168,6 +175,17 @@ mod tests {
         for dot in dots {
             assert!(boxes.iter().any(|b| b.contains(dot)), "{dot:?}");
         }
+    }
+
+    #[test]
+    fn boxes_that_cross_are_never_more_pixels_than_the_box_around_them() {
+        let mut damage = Damage::default();
+        for i in 0..4 {
+            damage.add(Rect::new(0, 20 * i, 1920, 1000));
+            damage.add(Rect::new(100 * i, 0, 1000, 1080));
+        }
+        let pixels: u32 = damage.take().iter().map(|one| one.area()).sum();
+        assert!(pixels <= 1920 * 1080, "{pixels}");
     }
 
     #[test]
