@@ -213,6 +213,9 @@ fn garbage_and_quick_exits_leave_the_relay_serving() {
 /// Tries every address as a peer in every way TURN knows; returns those any request accepted.
 fn try_all(server: &Server) -> Vec<SocketAddr> {
     let mut accepted = Vec::new();
+    // Kept to the end: the port of one that is gone may be given to the next, which then meets the
+    // allocation of the first (437).
+    let mut clients = Vec::new();
     for (family, addresses) in ranges::by_family() {
         // A fresh allocation now and then: relays bound the permissions of one.
         for batch in addresses.chunks(16) {
@@ -224,6 +227,7 @@ fn try_all(server: &Server) -> Vec<SocketAddr> {
                 }
             }
             client.settle();
+            clients.push(client);
         }
     }
     accepted
