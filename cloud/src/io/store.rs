@@ -67,7 +67,7 @@ impl Store {
     ///
     /// If the database fails; then nothing is stored.
     pub async fn commit(&self, effects: &[Effect]) -> Result<()> {
-        let mut transaction = self.0.begin().await?;
+        let mut transaction = self.begin().await?;
         for effect in effects {
             apply(&mut transaction, effect).await?;
         }
@@ -157,7 +157,7 @@ impl Store {
     ///
     /// If there is no such instance.
     pub async fn delete_instance(&self, instance: &InstanceId, unix_now: Duration) -> Result<()> {
-        let mut transaction = self.0.begin().await?;
+        let mut transaction = self.begin().await?;
         let deleted = sqlx::query(
             "UPDATE instance SET deleted_unix = $2 WHERE id = $1 AND deleted_unix IS NULL",
         )
@@ -271,10 +271,20 @@ impl Store {
         Ok((instances, revoked))
     }
 
+    /// A transaction that will write. SQLite's own `BEGIN` takes the write lock at the first write
+    /// and fails there, without waiting, if another wrote since this one first read.
+    async fn begin(&self) -> Result<Transaction<'static, Any>> {
+        let begin = match self.1 {
+            Engine::Sqlite => "BEGIN IMMEDIATE",
+            Engine::Postgres => "BEGIN",
+        };
+        Ok(self.0.begin_with(begin).await?)
+    }
+
     /// A transaction beside which no other of this subject runs, so that what it counts stays true
-    /// until it ends. SQLite has one writer at a time anyway.
+    /// until it ends. SQLite has one writer at a time.
     async fn begin_alone(&self, subject: &str) -> Result<Transaction<'static, Any>> {
-        let mut transaction = self.0.begin().await?;
+        let mut transaction = self.begin().await?;
         if self.1 == Engine::Postgres {
             sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
                 .bind(subject)

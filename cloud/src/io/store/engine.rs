@@ -2,13 +2,13 @@
 
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use sqlx::any::AnyPoolOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
-use sqlx::{AnyPool, ConnectOptions, Connection};
+use sqlx::{AnyPool, ConnectOptions, Connection, Error, SqliteConnection};
 
 /// Connections to a file: one writes at a time, readers do not wait for it.
 const FILE_CONNECTIONS_MAX: u32 = 4;
@@ -16,6 +16,11 @@ const FILE_CONNECTIONS_MAX: u32 = 4;
 const SERVER_CONNECTIONS_MAX: u32 = 16;
 /// How long a request waits for a connection: a server that restarts needs some seconds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long a node that starts waits for others that start with the same file.
+const JOURNAL_WITHIN: Duration = Duration::from_secs(5);
+const JOURNAL_PAUSE: Duration = Duration::from_millis(20);
+/// `SQLITE_BUSY`.
+const BUSY: &str = "5";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Engine {
@@ -57,7 +62,8 @@ async fn open_file(url: &str) -> Result<(AnyPool, Engine, String)> {
     if let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) {
         std::fs::create_dir_all(folder).with_context(|| advice.clone())?;
     }
-    let first = options.connect().await.with_context(|| advice.clone())?;
+    let first = with_journal(&options).await;
+    let first = first.with_context(|| advice.clone())?;
     first.close().await.with_context(|| advice.clone())?;
     let pool = AnyPoolOptions::new()
         .max_connections(FILE_CONNECTIONS_MAX)
@@ -74,6 +80,21 @@ async fn open_file(url: &str) -> Result<(AnyPool, Engine, String)> {
         .await
         .with_context(|| advice.clone())?;
     Ok((pool, Engine::Sqlite, advice))
+}
+
+/// Changing the journal's mode is the one thing for which SQLite does not wait by itself.
+async fn with_journal(options: &SqliteConnectOptions) -> Result<SqliteConnection, Error> {
+    let end = Instant::now() + JOURNAL_WITHIN;
+    loop {
+        match options.connect().await {
+            Err(Error::Database(error))
+                if error.code().as_deref() == Some(BUSY) && Instant::now() < end =>
+            {
+                tokio::time::sleep(JOURNAL_PAUSE).await;
+            }
+            connected => return connected,
+        }
+    }
 }
 
 async fn open_server(url: &str) -> Result<(AnyPool, Engine, String)> {

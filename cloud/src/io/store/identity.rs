@@ -348,7 +348,7 @@ impl Store {
         link: &Link,
         unix_now: Duration,
     ) -> Result<()> {
-        let mut transaction = self.0.begin().await?;
+        let mut transaction = self.begin().await?;
         sqlx::query(
             "UPDATE link SET consumed_unix = $4 WHERE email = $1 AND purpose = $2 \
              AND workspace = $3 AND consumed_unix IS NULL",

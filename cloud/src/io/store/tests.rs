@@ -152,6 +152,25 @@ async fn two_requests_at_once_cannot_both_take_the_last_place() {
 }
 
 #[tokio::test]
+async fn what_a_change_has_read_stays_true_until_it_is_stored() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let one_more = async || {
+        let mut change = store.begin_alone("test").await.unwrap();
+        let next = sqlx::query("SELECT max(version) + 1 AS version FROM schema_version");
+        let next: i64 = next.fetch_one(&mut *change).await.unwrap().get("version");
+        let insert = sqlx::query("INSERT INTO schema_version (version) VALUES ($1)").bind(next);
+        insert.execute(&mut *change).await.unwrap();
+        change.commit().await.unwrap();
+        next
+    };
+    let mut versions = futures_util::future::join_all((0..20).map(|_| one_more())).await;
+    versions.sort_unstable();
+    let known = i64::try_from(MIGRATIONS.len()).unwrap();
+    assert_eq!(versions, (known + 1..=known + 20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn nodes_that_start_at_once_migrate_once() {
     let folder = Folder::new();
     let opened = futures_util::future::join_all((0..4).map(|_| folder.open())).await;
