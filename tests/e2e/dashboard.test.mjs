@@ -2,15 +2,16 @@
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
-import { House, ROOT, Viewer, until } from "./house.mjs";
+import { House, Viewer, until } from "./house.mjs";
+import { accessible, withPage as inPage } from "./page.mjs";
 
-const AXE = createRequire(`${ROOT}tests/web/package.json`).resolve("axe-core/axe.min.js");
 const PASSWORD = "four plain words here";
 
 let house;
 let browser;
+
+const withPage = (path, body, context) => inPage(browser, new URL(path, house.dashboard_url).href, body, context);
 
 before(async () => {
   house = await House.up("dashboard");
@@ -28,27 +29,6 @@ function mailedLink(to) {
   const texts = mails.map((name) => readFileSync(folder + name, "utf8"));
   const text = texts.find((text) => text.includes(`To: ${to}\r\n`));
   return /http\S+#token=\S+/.exec(text ?? "")?.[0];
-}
-
-async function withPage(path, body, context = {}) {
-  const viewer = await Viewer.open(browser, new URL(path, house.dashboard_url).href, { bypassCSP: true, ...context });
-  try {
-    await body(viewer.page, viewer);
-    assert.deepEqual(viewer.faults, []);
-  } catch (error) {
-    await viewer.shot("dashboard-failed").catch(() => {});
-    throw error;
-  } finally {
-    await viewer.close();
-  }
-}
-
-/** No rule of axe is broken by what the page shows now. */
-async function accessible(page) {
-  await page.addScriptTag({ path: AXE });
-  const { violations } = await page.evaluate(() => window.axe.run());
-  const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`);
-  assert.deepEqual(found, [], page.url());
 }
 
 /** By keyboard alone: the first field has the focus. */

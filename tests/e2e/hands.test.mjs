@@ -8,6 +8,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { after, afterEach, before, test } from "node:test";
 import { FLAGS } from "../chromium.mjs";
+import { record, startDisplay } from "./display.mjs";
 import { House, PROGRAMS, Viewer, until } from "./house.mjs";
 
 let house;
@@ -18,7 +19,7 @@ const programs = [];
 
 before(async () => {
   house = await House.up("hands");
-  display = await startDisplay();
+  display = await startDisplay(programs);
   const env = { ...process.env, DISPLAY: display };
   programs.push(spawn("openbox", [], { env, stdio: "ignore" }));
   browser = await Viewer.launch({ headless: false, env, args: [...FLAGS, "--window-position=0,0", "--window-size=1100,800"] });
@@ -33,16 +34,6 @@ after(async () => {
   await house?.down();
 });
 
-/** The X server picks a free number and says it. */
-async function startDisplay() {
-  const server = spawn("Xvfb", ["-displayfd", "3", "-screen", "0", "1100x800x24", "-nolisten", "tcp", "-noreset"], {
-    stdio: ["ignore", "ignore", "ignore", "pipe"],
-  });
-  programs.push(server);
-  const number = await new Promise((resolve) => server.stdio[3].once("data", (text) => resolve(`${text}`.trim())));
-  return `:${number}`;
-}
-
 const xdotool = (...args) => execFileSync("xdotool", args.map(String), { env: { ...process.env, DISPLAY: display } }).toString().trim();
 
 /** Opens the page, and gives it the focus as a person would. */
@@ -55,20 +46,6 @@ async function open(context = { viewport: null }) {
   const focused = () => viewer.page.evaluate(() => document.hasFocus() && document.activeElement?.id === "keys");
   await until("the page has the keyboard", focused);
   return viewer;
-}
-
-/** A real X client that has the keyboard focus of the desktop. */
-async function record() {
-  const probe = house.run(`${PROGRAMS}/key-probe`, "record", "--display", house.display);
-  const typed = [];
-  await new Promise((resolve) => {
-    createInterface({ input: probe.stdout }).on("line", (line) => {
-      const said = JSON.parse(line);
-      if (said.ready) return resolve();
-      typed.push(said);
-    });
-  });
-  return { typed, text: () => typed.map((key) => key.character).join(""), stop: () => probe.kill("SIGKILL") };
 }
 
 /** A real X client under the pointer; the buttons it is given, by number. */
@@ -90,7 +67,7 @@ const pointer = () => house.ask("xdotool", "getmouselocation", "--shell").match(
 
 test("what an input method composes arrives once and whole, and what it gives up does not", async () => {
   await open();
-  const client = await record();
+  const client = await record(programs, house.display);
   const devtools = await viewer.context.newCDPSession(viewer.page);
   const composed = async (steps, commit) => {
     for (const text of steps) {
@@ -148,7 +125,7 @@ test("a locked pointer moves the desktop's by as much, and locking it does not",
 
 test("in full screen the shortcuts that a browser keeps go to the desktop", async () => {
   await open();
-  const client = await record();
+  const client = await record(programs, house.display);
   await viewer.tool("Full screen");
   await until("it is full screen", () => viewer.page.evaluate(() => document.fullscreenElement !== null));
   await until("the desktop has the keyboard", () => viewer.page.evaluate(() => document.activeElement?.id === "keys"));

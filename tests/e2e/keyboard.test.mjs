@@ -9,9 +9,9 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { FLAGS } from "../chromium.mjs";
+import { record, startDisplay } from "./display.mjs";
 import { House, PROGRAMS, Viewer, until } from "./house.mjs";
 
 /** Layout and variant as setxkbmap knows them. */
@@ -52,9 +52,9 @@ const programs = [];
 
 before(async () => {
   house = await House.up("keyboard");
-  display = await startDisplay();
+  display = await startDisplay(programs);
   const env = { ...process.env, DISPLAY: display };
-  const recorder = await record(display);
+  const recorder = await record(programs, display);
   matrices = [];
   for (const layout of LAYOUTS) matrices.push(await matrix(layout, recorder));
   shortcuts = [];
@@ -66,7 +66,7 @@ before(async () => {
   programs.push(spawn("openbox", ["--config-file", config], { env, stdio: "ignore" }));
   browser = await Viewer.launch({ headless: false, env, args: [...FLAGS, "--window-position=0,0", "--window-size=1000,700"] });
   await open(env);
-  desktop = await record(house.display);
+  desktop = await record(programs, house.display);
 });
 after(async () => {
   await browser?.close();
@@ -76,31 +76,6 @@ after(async () => {
 
 function range(first, last) {
   return Array.from({ length: last - first + 1 }, (_, index) => first + index);
-}
-
-/** The X server picks a free number and says it. */
-async function startDisplay() {
-  const server = spawn("Xvfb", ["-displayfd", "3", "-screen", "0", "1100x800x24", "-nolisten", "tcp", "-noreset"], {
-    stdio: ["ignore", "ignore", "ignore", "pipe"],
-  });
-  programs.push(server);
-  const number = await new Promise((resolve) => server.stdio[3].once("data", (text) => resolve(`${text}`.trim())));
-  return `:${number}`;
-}
-
-/** A real X client with the focus; `typed` grows. */
-async function record(where) {
-  const probe = spawn(`${PROGRAMS}/key-probe`, ["record", "--display", where], { stdio: ["ignore", "pipe", "inherit"] });
-  programs.push(probe);
-  const recorder = { typed: [], stop: () => probe.kill("SIGKILL") };
-  await new Promise((resolve) => {
-    createInterface({ input: probe.stdout }).on("line", (line) => {
-      const said = JSON.parse(line);
-      if (said.ready) return resolve();
-      recorder.typed.push(said);
-    });
-  });
-  return recorder;
 }
 
 /** Presses keys on the viewer's display; each is a list, the last one tapped, the others held. */

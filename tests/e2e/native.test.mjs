@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
 import { after, afterEach, before, test } from "node:test";
+import { startDisplay } from "./display.mjs";
 import { COLOURS, House, PROGRAMS, until } from "./house.mjs";
 
 /** Large enough for the desktop's window and its frame. */
@@ -18,7 +19,7 @@ const viewers = [];
 before(async () => {
   house = await House.up("native");
   await house.draw(CODE);
-  display = await startDisplay();
+  display = await startDisplay(servers, DISPLAY_SIZE);
   servers.push(spawn("openbox", [], { env: env(), stdio: "ignore" }));
   // A layout that has every key the tests press: nothing is remapped while they are pressed.
   execFileSync("setxkbmap", ["de"], { env: env() });
@@ -32,16 +33,6 @@ after(async () => {
 });
 
 const env = () => ({ ...process.env, DISPLAY: display, WAYLAND_DISPLAY: "" });
-
-/** The X server picks a free number and says it. */
-async function startDisplay() {
-  const server = spawn("Xvfb", ["-displayfd", "3", "-screen", "0", DISPLAY_SIZE, "-nolisten", "tcp", "-noreset"], {
-    stdio: ["ignore", "ignore", "ignore", "pipe"],
-  });
-  servers.push(server);
-  const number = await new Promise((resolve) => server.stdio[3].once("data", (text) => resolve(`${text}`.trim())));
-  return `:${number}`;
-}
 
 function connect(...flags) {
   const args = ["connect", "--cloud", house.cloud, "--instance", house.instance, "--token-file", `${house.state}/access-key`];

@@ -7,13 +7,12 @@ import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { PROGRAMS, ROOT, Viewer } from "./house.mjs";
+import { accessible, withPage as inPage } from "./page.mjs";
 import { CLIENT, Identities, SECRET, Visitor, jose } from "./provider.mjs";
 
-const AXE = createRequire(`${ROOT}tests/web/package.json`).resolve("axe-core/axe.min.js");
 const FOLDER = `${ROOT}target/e2e/oidc.state`;
 const EMAIL = "ada@example.org";
 
@@ -22,6 +21,8 @@ let identities;
 let cloud;
 let password;
 let browser;
+
+const withPage = (path, body, context) => inPage(browser, `${url}${path}`, body, context);
 
 before(async () => {
   rmSync(FOLDER, { recursive: true, force: true });
@@ -76,25 +77,6 @@ class Cloud {
     await ended;
     assert.equal(this.process.exitCode, 0, this.log);
   }
-}
-
-async function withPage(path, body, context = {}) {
-  const viewer = await Viewer.open(browser, `${url}${path}`, { bypassCSP: true, ...context });
-  try {
-    await body(viewer.page, viewer);
-    assert.deepEqual(viewer.faults, []);
-  } catch (error) {
-    await viewer.shot("oidc-failed").catch(() => {});
-    throw error;
-  } finally {
-    await viewer.close();
-  }
-}
-
-async function accessible(page) {
-  await page.addScriptTag({ path: AXE });
-  const { violations } = await page.evaluate(() => window.axe.run());
-  assert.deepEqual(violations.map(({ id }) => id), [], page.url());
 }
 
 async function signInWithPassword(page) {

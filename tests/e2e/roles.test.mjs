@@ -1,11 +1,10 @@
 /** Two people at one desktop: one controls it, one watches. What the watcher does changes nothing. */
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
-import { House, PROGRAMS, Viewer, until } from "./house.mjs";
+import { record } from "./display.mjs";
+import { House, Viewer, until } from "./house.mjs";
 
 let house;
 let browser;
@@ -18,21 +17,6 @@ after(async () => {
   await browser?.close();
   await house?.down();
 });
-
-/** A real X client that has the keyboard focus of the desktop. */
-async function record() {
-  const probe = spawn(`${PROGRAMS}/key-probe`, ["record", "--display", house.display], { stdio: ["ignore", "pipe", "inherit"] });
-  house.programs.push(probe);
-  const typed = [];
-  await new Promise((resolve) => {
-    createInterface({ input: probe.stdout }).on("line", (line) => {
-      const said = JSON.parse(line);
-      if (said.ready) return resolve();
-      typed.push(said);
-    });
-  });
-  return typed;
-}
 
 const pointer = () => house.ask("xdotool", "getmouselocation", "--shell").match(/X=(\d+)\nY=(\d+)/).slice(1).map(Number);
 const clipboard = () => house.ask("xclip", "-selection", "clipboard", "-out") ?? "";
@@ -59,7 +43,7 @@ test("a watcher sees the desktop, is told what they are, and reaches neither key
   assert.doesNotMatch(await words(control), /view only/);
 
   await control.click(200, 500);
-  const typed = await record();
+  const { typed } = await record(house.programs, house.display);
   const [at, before] = [pointer(), { clipboard: clipboard(), size: size() }];
   // As a person: keys, clicks, wheel.
   await view.click(700, 600);
@@ -93,7 +77,7 @@ test("a watcher who leaves lets go of nothing that another holds", async () => {
   const view = await Viewer.open(browser, house.link("view"));
   await view.live();
   await control.click(200, 500);
-  const typed = await record();
+  const { typed } = await record(house.programs, house.display);
   await control.page.keyboard.down("Shift");
   await control.page.keyboard.press("Enter");
   const before = ended();

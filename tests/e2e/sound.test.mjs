@@ -8,6 +8,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { FLAGS } from "../chromium.mjs";
+import { startDisplay } from "./display.mjs";
 import { House, PROGRAMS, Viewer, until } from "./house.mjs";
 
 const RATE = 48_000;
@@ -212,18 +213,10 @@ async function startEars(folder) {
   return { PULSE_SERVER: `unix:${socket}`, HOME: folder };
 }
 
-async function startDisplay() {
-  const args = ["-displayfd", "3", "-screen", "0", "1000x700x24", "-nolisten", "tcp", "-noreset"];
-  const server = spawn("Xvfb", args, { stdio: ["ignore", "ignore", "ignore", "pipe"] });
-  elsewhere.push(server);
-  const number = await new Promise((resolve) => server.stdio[3].once("data", (text) => resolve(`${text}`.trim())));
-  return `:${number}`;
-}
-
 test("the native viewer plays both tones, each on its side", async () => {
   const ears = await startEars(`${house.state}/ears`);
   const program = play();
-  const viewer = connect({ ...ears, DISPLAY: await startDisplay(), WAYLAND_DISPLAY: "" });
+  const viewer = connect({ ...ears, DISPLAY: await startDisplay(elsewhere, "1000x700x24"), WAYLAND_DISPLAY: "" });
   const record = ["1", "parec", "-d", "ears.monitor", "--rate=48000", "--channels=2", "--format=s16le", "--raw"];
   const options = { env: { ...process.env, ...ears }, stdio: ["ignore", "pipe", "ignore"], maxBuffer: 1 << 22 };
   let found;
