@@ -3,10 +3,7 @@
 pub mod agent;
 pub mod bench;
 pub mod capture;
-mod clipboard;
 pub mod hands;
-#[expect(unsafe_code, reason = "opens libraries at run time")]
-mod library;
 #[expect(unsafe_code, reason = "calls libopus, loaded at run time")]
 pub mod opus;
 #[expect(unsafe_code, reason = "calls libpulse, loaded at run time")]

@@ -7,16 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Opus' own rate: nothing is resampled here.
-pub const SAMPLES_PER_SECOND: u32 = 48_000;
-/// Left and right, interleaved.
-pub const CHANNELS: usize = 2;
-/// One packet: shorter costs headers, longer costs delay.
-pub const FRAME_TIME: Duration = Duration::from_millis(10);
-/// Samples of one frame, both channels.
-pub const FRAME_LEN: usize = 480 * CHANNELS;
-/// Bytes of one frame as the sound server gives them: 16 bits, little-endian.
-pub const FRAME_BYTES: usize = FRAME_LEN * 2;
+use platform::sound::{FRAME_BYTES, FRAME_TIME};
 
 /// A fifth of a second, so that the pauses of speech and the end of a tone are sent as they are.
 pub const SILENCE_MAX: Duration = Duration::from_millis(200);
@@ -183,6 +174,8 @@ impl Attempts {
 
 #[cfg(test)]
 mod tests {
+    use platform::sound::FRAME_LEN;
+
     use super::*;
 
     #[test]

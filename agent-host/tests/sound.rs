@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use agent_host::config::Audio;
 use agent_host::io::sound::{self, CodedSound, Listener, SoundCommand};
 use agent_host::io::wait::Outbox;
-use agent_host::sound::FRAME_TIME;
+use platform::sound::FRAME_TIME;
 use protocol::id::SessionId;
 
 /// Longest a step may take before the test says that it never happened.

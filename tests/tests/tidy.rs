@@ -12,9 +12,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("web", &[]),
     ("peer", &["protocol"]),
+    ("platform", &["protocol"]),
     ("relay", &["protocol"]),
-    ("agent-host", &["protocol", "peer"]),
-    ("viewer", &["protocol", "peer", "web"]),
+    ("agent-host", &["protocol", "peer", "platform"]),
+    ("viewer", &["protocol", "peer", "platform", "web"]),
     ("signalling", &["protocol"]),
     ("cloud", &["protocol", "signalling", "web"]),
     (

@@ -15,6 +15,7 @@ pub(crate) const COMPILE_LIMIT: Duration = Duration::from_secs(40 * 60);
 pub(crate) const CORES: &[&str] = &[
     "protocol",
     "peer",
+    "platform",
     "relay",
     "agent-host",
     "viewer",

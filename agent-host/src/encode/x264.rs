@@ -6,17 +6,20 @@
 //! the map as well.
 //!
 //! Only the front of x264's structures is declared; what follows is opaque room. The version is in
-//! the name of the library and of the function that opens an encoder, and [`Library::load`] checks
+//! the name of the library and of the function that opens an encoder, and [`Functions::load`] checks
 //! the defaults it finds, so a different layout is refused instead of scribbled over.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
 
+use platform::io::library::{Library, Missing};
+
 use crate::encode::{EncodeError, Encoder, EncoderName, FrameKind, Order};
 use crate::picture::Picture;
 
 const LIBRARY: &CStr = c"libx264.so.164";
+const PACKAGE: &str = "libx264-164";
 const OPEN: &CStr = c"x264_encoder_open_164";
 
 /// More than four slices trip decoders of some Chromium builds.
@@ -147,7 +150,7 @@ type Close = unsafe extern "C" fn(*mut c_void);
 
 /// The functions; the library stays loaded for the life of the process.
 #[derive(Clone, Copy)]
-struct Library {
+struct Functions {
     default_preset: DefaultPreset,
     parse: Parse,
     apply_profile: ApplyProfile,
@@ -159,7 +162,7 @@ struct Library {
 
 /// One x264 encoder.
 pub struct X264 {
-    library: Library,
+    library: Functions,
     handle: *mut c_void,
     width: usize,
     height: usize,
@@ -174,7 +177,7 @@ impl X264 {
     ///
     /// [`EncodeError::Unavailable`]: no library, another layout, or a size x264 refuses.
     pub fn open(width: usize, height: usize) -> Result<Self, EncodeError> {
-        let library = Library::load()?;
+        let library = Functions::load()?;
         let mut param = library.param(width, height)?;
         // SAFETY: `param` was filled by x264 itself and is larger than its `x264_param_t`.
         let handle = unsafe { (library.open)(&raw mut *param) };
@@ -266,47 +269,25 @@ impl Drop for X264 {
     }
 }
 
-impl Library {
+impl Functions {
     fn load() -> Result<Self, EncodeError> {
-        // SAFETY: loading libx264 runs no code of its own but CPU detection.
-        let library = unsafe { libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
-        if library.is_null() {
-            return Err(unavailable(format!(
-                "{} is not installed (Debian: apt-get install libx264-164)",
-                LIBRARY.to_string_lossy()
-            )));
+        Self::find().map_err(|missing| unavailable(missing.to_string()))
+    }
+
+    fn find() -> Result<Self, Missing> {
+        let library = Library::open(LIBRARY, PACKAGE)?;
+        // SAFETY: the types are those of x264.h.
+        unsafe {
+            Ok(Self {
+                default_preset: library.function(c"x264_param_default_preset")?,
+                parse: library.function(c"x264_param_parse")?,
+                apply_profile: library.function(c"x264_param_apply_profile")?,
+                open: library.function(OPEN)?,
+                picture_init: library.function(c"x264_picture_init")?,
+                encode: library.function(c"x264_encoder_encode")?,
+                close: library.function(c"x264_encoder_close")?,
+            })
         }
-        // SAFETY: the names are those of x264.h, the types its declarations.
-        let loaded = unsafe {
-            Self {
-                default_preset: std::mem::transmute::<*mut c_void, DefaultPreset>(symbol(
-                    library,
-                    c"x264_param_default_preset",
-                )?),
-                parse: std::mem::transmute::<*mut c_void, Parse>(symbol(
-                    library,
-                    c"x264_param_parse",
-                )?),
-                apply_profile: std::mem::transmute::<*mut c_void, ApplyProfile>(symbol(
-                    library,
-                    c"x264_param_apply_profile",
-                )?),
-                open: std::mem::transmute::<*mut c_void, Open>(symbol(library, OPEN)?),
-                picture_init: std::mem::transmute::<*mut c_void, PictureInit>(symbol(
-                    library,
-                    c"x264_picture_init",
-                )?),
-                encode: std::mem::transmute::<*mut c_void, Encode>(symbol(
-                    library,
-                    c"x264_encoder_encode",
-                )?),
-                close: std::mem::transmute::<*mut c_void, Close>(symbol(
-                    library,
-                    c"x264_encoder_close",
-                )?),
-            }
-        };
-        Ok(loaded)
     }
 
     fn param(&self, width: usize, height: usize) -> Result<Box<Param>, EncodeError> {
@@ -387,19 +368,6 @@ impl Library {
         }
         Ok(())
     }
-}
-
-/// # Safety
-///
-/// `library` comes from `dlopen`.
-unsafe fn symbol(library: *mut c_void, name: &CStr) -> Result<*mut c_void, EncodeError> {
-    // SAFETY: the caller's duty.
-    let address = unsafe { libc::dlsym(library, name.as_ptr()) };
-    if address.is_null() {
-        let name = name.to_string_lossy();
-        return Err(unavailable(format!("it has no function {name}")));
-    }
-    Ok(address)
 }
 
 fn stride(pixels: usize) -> c_int {

@@ -17,8 +17,9 @@ use x11rb::protocol::xproto::{
 use x11rb::protocol::xtest::{self, ConnectionExt as _};
 use x11rb::rust_connection::RustConnection;
 
+use platform::io::clipboard::{Clipboard, Copied, Pasted};
+
 use crate::input::{Hands, Injection, InputEvent};
-use crate::io::clipboard::{Clipboard, Copied};
 use crate::io::wait::{Inbox, Outbox, mailbox};
 use crate::io::{repeat, resize};
 use crate::keymap::{Key, Keymap};
@@ -146,6 +147,7 @@ impl Body {
             &xkb::SelectEventsAux::new(),
         )?;
         let clipboard = Clipboard::new(&conn, root)?;
+        clipboard.watch(&conn)?;
         let mut body = Self {
             conn,
             root,
@@ -252,8 +254,13 @@ impl Body {
                 Ok(())
             }
             other => {
-                if let Some(copied) = self.clipboard.handle_event(&self.conn, &other)? {
-                    report(copied);
+                let pasted = self.clipboard.handle_event(&self.conn, &other)?;
+                if let Some(pasted) = pasted {
+                    report(match pasted {
+                        Pasted::Copied(Copied::Text(text)) => HandsReport::Copied(text),
+                        Pasted::Copied(Copied::Image(png)) => HandsReport::CopiedImage(png),
+                        Pasted::TooMuch { len } => HandsReport::CopiedTooMuch { len },
+                    });
                 }
                 Ok(())
             }

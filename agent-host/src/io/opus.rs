@@ -6,8 +6,8 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::Arc;
 
-use super::library::{Library, Missing};
-use crate::sound::{CHANNELS, FRAME_LEN, SAMPLES_PER_SECOND};
+use platform::io::library::{Library, Missing};
+use platform::sound::{CHANNELS, FRAME_LEN, SAMPLES_PER_SECOND, SIDE_LEN};
 
 const LIBRARY: &CStr = c"libopus.so.0";
 const PACKAGE: &str = "libopus0";
@@ -97,7 +97,7 @@ impl OpusEncoder {
             return None;
         }
         let mut packet = [0_u8; PACKET_BYTES_MAX];
-        let per_channel = c_int::try_from(FRAME_LEN / CHANNELS).ok()?;
+        let per_channel = c_int::try_from(SIDE_LEN).ok()?;
         let room = i32::try_from(packet.len()).ok()?;
         // SAFETY: the handle is open; `samples` holds what `per_channel` and the channels given at
         // creation say, and `packet` has `room` bytes.

@@ -8,16 +8,16 @@ use std::ffi::{CStr, CString, c_char, c_int, c_ulong, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::library::{Library, Missing};
-use crate::sound::{CHANNELS, FRAME_BYTES, SAMPLES_PER_SECOND};
+use platform::io::library::{Library, Missing};
+use platform::io::pulse::{BufferAttr, SampleSpec, UNSET};
+use platform::sound::FRAME_BYTES;
 
 const LIBRARY: &CStr = c"libpulse.so.0";
 const PACKAGE: &str = "libpulse0";
 const NAME: &CStr = c"MultiClaw agent host";
 const STREAM_NAME: &CStr = c"what the viewers hear";
 
-// def.h and sample.h
-const FORMAT_S16LE: c_int = 3;
+// def.h
 const NO_AUTOSPAWN: c_int = 0x1;
 const ADJUST_LATENCY: c_int = 0x2000;
 const DONT_INHIBIT_AUTO_SUSPEND: c_int = 0x8000;
@@ -25,28 +25,10 @@ const CONTEXT_READY: c_int = 4;
 const CONTEXT_FAILED: c_int = 5;
 const STREAM_READY: c_int = 2;
 const STREAM_FAILED: c_int = 3;
-/// The server's choice.
-const UNSET: u32 = u32::MAX;
 /// Bytes the server keeps for us while we are late, a fifth of a second; older ones are lost there.
 const KEPT_BYTES_MAX: u32 = 20 * FRAME_BYTES as u32;
 /// Descriptors libpulse waits for; it has two.
 const POLLED_MAX: usize = 16;
-
-#[repr(C)]
-struct SampleSpec {
-    format: c_int,
-    rate: u32,
-    channels: u8,
-}
-
-#[repr(C)]
-struct BufferAttr {
-    maxlength: u32,
-    tlength: u32,
-    prebuf: u32,
-    minreq: u32,
-    fragsize: u32,
-}
 
 type PollFunc = extern "C" fn(*mut libc::pollfd, c_ulong, c_int, *mut c_void) -> c_int;
 
@@ -215,11 +197,7 @@ impl Recorder {
     }
 
     fn open_stream(&mut self) -> Result<(), Lost> {
-        let spec = SampleSpec {
-            format: FORMAT_S16LE,
-            rate: SAMPLES_PER_SECOND,
-            channels: CHANNELS as u8,
-        };
+        let spec = SampleSpec::OURS;
         let attr = BufferAttr {
             maxlength: KEPT_BYTES_MAX,
             tlength: UNSET,

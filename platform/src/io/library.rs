@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_void};
 
 /// A library, loaded for the life of the process.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Library {
+pub struct Library {
     handle: *mut c_void,
     name: &'static CStr,
 }
@@ -18,7 +18,7 @@ impl Library {
     /// # Errors
     ///
     /// [`Missing`], which names `package`, the one Debian has it in.
-    pub(super) fn open(name: &'static CStr, package: &str) -> Result<Self, Missing> {
+    pub fn open(name: &'static CStr, package: &str) -> Result<Self, Missing> {
         // SAFETY: the name ends with NUL. What these libraries run when they are loaded touches
         // nothing of ours.
         let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
@@ -38,7 +38,7 @@ impl Library {
     /// # Safety
     ///
     /// `F` is a function pointer of the type the library's header declares for `name`.
-    pub(super) unsafe fn function<F: Copy>(&self, name: &CStr) -> Result<F, Missing> {
+    pub unsafe fn function<F: Copy>(&self, name: &CStr) -> Result<F, Missing> {
         const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
         // SAFETY: the handle is of dlopen, the name ends with NUL.
         let address = unsafe { libc::dlsym(self.handle, name.as_ptr()) };

@@ -4,7 +4,9 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 
-use anyhow::Context as _;
+use platform::io::library::{Library, Missing};
+use platform::io::pulse::{BufferAttr, SampleSpec, UNSET};
+use platform::sound::{CHANNELS, FRAME_BYTES, FRAME_LEN, SAMPLES_PER_SECOND, SIDE_LEN};
 
 use crate::sound::Piece;
 
@@ -13,32 +15,8 @@ const PULSE: &CStr = c"libpulse-simple.so.0";
 const NAME: &CStr = c"MultiClaw";
 const STREAM_NAME: &CStr = c"the desktop's sound";
 
-const SAMPLES_PER_SECOND: i32 = 48_000;
-const CHANNELS: usize = 2;
-/// Samples of 10 ms on one side.
-const FRAME_LEN: usize = 480;
-const FRAME_BYTES: u32 = (FRAME_LEN * CHANNELS * 2) as u32;
-// pulse/def.h and sample.h
+/// `PA_STREAM_PLAYBACK`.
 const PLAYBACK: c_int = 1;
-const FORMAT_S16LE: c_int = 3;
-/// The server's choice.
-const UNSET: u32 = u32::MAX;
-
-#[repr(C)]
-struct SampleSpec {
-    format: c_int,
-    rate: u32,
-    channels: u8,
-}
-
-#[repr(C)]
-struct BufferAttr {
-    maxlength: u32,
-    tlength: u32,
-    prebuf: u32,
-    minreq: u32,
-    fragsize: u32,
-}
 
 type Create = unsafe extern "C" fn(i32, c_int, *mut c_int) -> *mut c_void;
 type Decode = unsafe extern "C" fn(*mut c_void, *const u8, i32, *mut i16, c_int, c_int) -> c_int;
@@ -70,45 +48,22 @@ pub(super) struct Libraries {
 impl Libraries {
     /// # Errors
     ///
-    /// One sentence that names the package that is missing.
-    pub(super) fn load() -> anyhow::Result<Self> {
-        let (opus, pulse) = (library(OPUS, "libopus0")?, library(PULSE, "libpulse0")?);
+    /// [`Missing`]: one sentence that names the package.
+    pub(super) fn load() -> Result<Self, Missing> {
+        let opus = Library::open(OPUS, "libopus0")?;
+        let pulse = Library::open(PULSE, "libpulse0")?;
         // SAFETY: the types are those of opus.h and pulse/simple.h.
         unsafe {
             Ok(Self {
-                create: function(opus, c"opus_decoder_create")?,
-                decode: function(opus, c"opus_decode")?,
-                destroy: function(opus, c"opus_decoder_destroy")?,
-                open: function(pulse, c"pa_simple_new")?,
-                write: function(pulse, c"pa_simple_write")?,
-                free: function(pulse, c"pa_simple_free")?,
+                create: opus.function(c"opus_decoder_create")?,
+                decode: opus.function(c"opus_decode")?,
+                destroy: opus.function(c"opus_decoder_destroy")?,
+                open: pulse.function(c"pa_simple_new")?,
+                write: pulse.function(c"pa_simple_write")?,
+                free: pulse.function(c"pa_simple_free")?,
             })
         }
     }
-}
-
-fn library(name: &CStr, package: &str) -> anyhow::Result<*mut c_void> {
-    // SAFETY: the name ends with NUL; what these libraries run when loaded touches nothing of ours.
-    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
-    let shown = name.to_string_lossy();
-    anyhow::ensure!(
-        !handle.is_null(),
-        "{shown} is not installed (Debian: apt-get install {package})"
-    );
-    Ok(handle)
-}
-
-/// # Safety
-///
-/// `library` is of `dlopen`, and `F` a function pointer of the type its header declares for `name`.
-unsafe fn function<F: Copy>(library: *mut c_void, name: &CStr) -> anyhow::Result<F> {
-    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
-    // SAFETY: the caller's duty; the name ends with NUL.
-    let address = unsafe { libc::dlsym(library, name.as_ptr()) };
-    let address = (!address.is_null()).then_some(address);
-    let address = address.with_context(|| format!("no function {}", name.to_string_lossy()))?;
-    // SAFETY: as large as a pointer, and of the type the caller vouches for.
-    Ok(unsafe { std::mem::transmute_copy(&address) })
 }
 
 /// A decoder and a way to the loudspeaker. Stays on the thread that made it.
@@ -127,24 +82,22 @@ impl Speaker {
     pub(super) fn open(libraries: Libraries) -> anyhow::Result<Self> {
         let mut error: c_int = 0;
         let both = CHANNELS as c_int;
+        let rate = SAMPLES_PER_SECOND.cast_signed();
         // SAFETY: plain numbers, and a place for the error that lives through the call.
-        let decoder = unsafe { (libraries.create)(SAMPLES_PER_SECOND, both, &raw mut error) };
+        let decoder = unsafe { (libraries.create)(rate, both, &raw mut error) };
         anyhow::ensure!(!decoder.is_null(), "libopus makes no decoder");
         let mut speaker = Self {
             libraries,
             decoder,
             stream: ptr::null_mut(),
         };
-        let spec = SampleSpec {
-            format: FORMAT_S16LE,
-            rate: SAMPLES_PER_SECOND as u32,
-            channels: CHANNELS as u8,
-        };
+        let spec = SampleSpec::OURS;
         // 40 ms in the server, playing from 20 on: what the network's unevenness needs.
+        let frame = FRAME_BYTES as u32;
         let attr = BufferAttr {
-            maxlength: 8 * FRAME_BYTES,
-            tlength: 4 * FRAME_BYTES,
-            prebuf: 2 * FRAME_BYTES,
+            maxlength: 8 * frame,
+            tlength: 4 * frame,
+            prebuf: 2 * frame,
             minreq: UNSET,
             fragsize: UNSET,
         };
@@ -175,15 +128,15 @@ impl Speaker {
     ///
     /// The server went away.
     pub(super) fn play(&mut self, piece: &Piece) -> anyhow::Result<()> {
-        let mut samples = [0_i16; FRAME_LEN * CHANNELS];
+        let mut samples = [0_i16; FRAME_LEN];
         let (data, len) = match piece {
             Piece::Hole => (ptr::null(), 0),
             Piece::Packet(bytes) => (bytes.as_ptr(), i32::try_from(bytes.len())?),
         };
-        // SAFETY: the decoder is open; `samples` has room for `FRAME_LEN` on both sides, and `data`
+        // SAFETY: the decoder is open; `samples` has room for `SIDE_LEN` on both sides, and `data`
         // has `len` bytes or is null, which libopus takes for a lost packet.
         let decoded = unsafe {
-            let room = FRAME_LEN as c_int;
+            let room = SIDE_LEN as c_int;
             (self.libraries.decode)(self.decoder, data, len, samples.as_mut_ptr(), room, 0)
         };
         // What cannot be decoded came broken from the network: silence of its length.

@@ -1,11 +1,13 @@
-//! The desktop's clipboard: owned by us when a viewer copied, read when a program copied.
+//! The X clipboard of one display: owned by us while what is in it came from the other end, read
+//! when a program here copied.
 //!
 //! Text (UTF-8, at most [`CLIPBOARD_LEN_MAX`] bytes) or, where there is none, an image (PNG, at most
-//! [`CLIPBOARD_IMAGE_LEN_MAX`]); large selections come in pieces (ICCCM §2.7.2, INCR) and are given
-//! up when they pass the bound. What a viewer copied is offered, not sent back to it.
+//! [`CLIPBOARD_IMAGE_LEN_MAX`]), which nothing here decodes. Large selections come in pieces (ICCCM
+//! §2.7.2, INCR) and are given up when they pass the bound.
 
 use protocol::control::{CLIPBOARD_IMAGE_LEN_MAX, CLIPBOARD_LEN_MAX};
 use x11rb::connection::{Connection as _, RequestConnection as _};
+use x11rb::errors::{ReplyError, ReplyOrIdError};
 use x11rb::protocol::Event;
 use x11rb::protocol::xfixes::{ConnectionExt as _, SelectionEventMask};
 use x11rb::protocol::xproto::{
@@ -15,7 +17,8 @@ use x11rb::protocol::xproto::{
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
 
-use crate::io::hands::HandsReport;
+/// Of a request, around what it carries.
+const REQUEST_HEAD_LEN: usize = 64;
 
 x11rb::atom_manager! {
     Atoms: AtomsCookie {
@@ -31,11 +34,21 @@ x11rb::atom_manager! {
 }
 
 /// What somebody copied.
-#[derive(Debug)]
-pub(super) enum Copied {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Copied {
     Text(String),
     /// A PNG.
     Image(Vec<u8>),
+}
+
+/// What reading the clipboard came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pasted {
+    Copied(Copied),
+    /// Past the bound, and given up at that many bytes.
+    TooMuch {
+        len: usize,
+    },
 }
 
 /// What the owner of the clipboard was asked for last.
@@ -56,9 +69,11 @@ impl Asked {
 }
 
 /// The clipboard of one display.
-pub(super) struct Clipboard {
+#[derive(Debug)]
+pub struct Clipboard {
     window: Window,
     atoms: Atoms,
+    /// What came from the other end, while nobody here has copied anything since.
     offered: Option<Copied>,
     asked: Asked,
     /// A selection that comes in pieces.
@@ -68,20 +83,14 @@ pub(super) struct Clipboard {
 impl Clipboard {
     /// # Errors
     ///
-    /// The server has no XFixes.
-    pub(super) fn new(conn: &RustConnection, root: Window) -> anyhow::Result<Self> {
+    /// The connection is gone.
+    pub fn new(conn: &RustConnection, root: Window) -> Result<Self, ReplyOrIdError> {
         let atoms = Atoms::new(conn)?.reply()?;
-        conn.xfixes_query_version(5, 0)?.reply()?;
         let window = conn.generate_id()?;
         let events = CreateWindowAux::new().event_mask(EventMask::PROPERTY_CHANGE);
         let class = WindowClass::INPUT_ONLY;
-        conn.create_window(0, window, root, 0, 0, 1, 1, 0, class, 0, &events)?;
-        conn.xfixes_select_selection_input(
-            window,
-            atoms.CLIPBOARD,
-            SelectionEventMask::SET_SELECTION_OWNER,
-        )?;
-        conn.flush()?;
+        conn.create_window(0, window, root, 0, 0, 1, 1, 0, class, 0, &events)?
+            .check()?;
         Ok(Self {
             window,
             atoms,
@@ -91,16 +100,42 @@ impl Clipboard {
         })
     }
 
-    /// A viewer copied something.
+    /// Reads by itself whatever a program copies from now on.
+    ///
+    /// # Errors
+    ///
+    /// The server has no XFixes.
+    pub fn watch(&self, conn: &RustConnection) -> Result<(), ReplyError> {
+        conn.xfixes_query_version(5, 0)?.reply()?;
+        let (name, owners) = (
+            self.atoms.CLIPBOARD,
+            SelectionEventMask::SET_SELECTION_OWNER,
+        );
+        conn.xfixes_select_selection_input(self.window, name, owners)?;
+        Ok(conn.flush()?)
+    }
+
+    /// The other end copied something.
     ///
     /// # Errors
     ///
     /// The connection is gone.
-    pub(super) fn offer(&mut self, conn: &RustConnection, copied: Copied) -> anyhow::Result<()> {
+    pub fn offer(&mut self, conn: &RustConnection, copied: Copied) -> Result<(), ReplyError> {
         self.offered = Some(copied);
         conn.set_selection_owner(self.window, self.atoms.CLIPBOARD, x11rb::CURRENT_TIME)?;
-        conn.flush()?;
-        Ok(())
+        Ok(conn.flush()?)
+    }
+
+    /// Reads what a program copied, if one did; [`Clipboard::handle_event`] has it later.
+    ///
+    /// # Errors
+    ///
+    /// The connection is gone.
+    pub fn read(&mut self, conn: &RustConnection) -> Result<(), ReplyError> {
+        if self.offered.is_some() {
+            return Ok(());
+        }
+        self.ask(conn, Asked::Targets)
     }
 
     /// Something happened on the display; the result is what a program copied.
@@ -108,38 +143,38 @@ impl Clipboard {
     /// # Errors
     ///
     /// The connection is gone.
-    pub(super) fn handle_event(
+    pub fn handle_event(
         &mut self,
         conn: &RustConnection,
         event: &Event,
-    ) -> anyhow::Result<Option<HandsReport>> {
+    ) -> Result<Option<Pasted>, ReplyError> {
         match event {
+            Event::SelectionClear(_) => self.offered = None,
             Event::XfixesSelectionNotify(notify) if notify.owner != self.window => {
                 self.offered = None;
                 self.incoming = None;
                 if notify.owner != x11rb::NONE {
                     self.ask(conn, Asked::Targets)?;
                 }
-                Ok(None)
             }
-            Event::SelectionNotify(notify) if notify.property != x11rb::NONE => self.read(conn),
+            Event::SelectionNotify(notify) if notify.property != x11rb::NONE => {
+                return self.take_answer(conn);
+            }
+            // An owner that cannot say what it has may have text all the same.
             Event::SelectionNotify(_) if self.asked == Asked::Targets => {
-                // An owner that cannot say what it has may have text all the same.
                 self.ask(conn, Asked::Text)?;
-                Ok(None)
             }
-            Event::PropertyNotify(notify)
-                if notify.state == Property::NEW_VALUE && self.incoming.is_some() =>
-            {
-                self.read_piece(conn)
+            Event::PropertyNotify(notify) if notify.state == Property::NEW_VALUE => {
+                return self.take_piece(conn);
             }
-            Event::SelectionRequest(request) => self.answer(conn, request).map(|()| None),
-            _ => Ok(None),
+            Event::SelectionRequest(request) => self.answer(conn, request)?,
+            _ => {}
         }
+        Ok(None)
     }
 
-    fn ask(&mut self, conn: &RustConnection, asked: Asked) -> anyhow::Result<()> {
-        self.asked = asked;
+    fn ask(&mut self, conn: &RustConnection, asked: Asked) -> Result<(), ReplyError> {
+        (self.asked, self.incoming) = (asked, None);
         let target = match asked {
             Asked::Targets => self.atoms.TARGETS,
             Asked::Text => self.atoms.UTF8_STRING,
@@ -147,11 +182,10 @@ impl Clipboard {
         };
         let (name, property) = (self.atoms.CLIPBOARD, self.atoms.MULTICLAW_CLIPBOARD);
         conn.convert_selection(self.window, name, target, property, x11rb::CURRENT_TIME)?;
-        conn.flush()?;
-        Ok(())
+        Ok(conn.flush()?)
     }
 
-    fn read(&mut self, conn: &RustConnection) -> anyhow::Result<Option<HandsReport>> {
+    fn take_answer(&mut self, conn: &RustConnection) -> Result<Option<Pasted>, ReplyError> {
         let (kind, bytes, left) = self.take_property(conn)?;
         if kind == self.atoms.INCR {
             self.incoming = Some(Vec::new());
@@ -166,11 +200,7 @@ impl Clipboard {
             self.ask(conn, if image { Asked::Image } else { Asked::Text })?;
             return Ok(None);
         }
-        if left > 0 {
-            let len = bytes.len() + left;
-            return Ok(Some(HandsReport::CopiedTooMuch { len }));
-        }
-        Ok(self.copied(bytes))
+        Ok(self.pasted(bytes, left))
     }
 
     fn is_text(&self, targets: &[Atom]) -> bool {
@@ -179,39 +209,34 @@ impl Clipboard {
     }
 
     /// The deletion of a piece asks for the next; an empty piece is the end.
-    fn read_piece(&mut self, conn: &RustConnection) -> anyhow::Result<Option<HandsReport>> {
-        let (_, bytes, left) = self.take_property(conn)?;
+    fn take_piece(&mut self, conn: &RustConnection) -> Result<Option<Pasted>, ReplyError> {
         let Some(mut so_far) = self.incoming.take() else {
             return Ok(None);
         };
-        if bytes.is_empty() {
-            return Ok(self.copied(so_far));
-        }
+        let (_, bytes, left) = self.take_property(conn)?;
         so_far.extend_from_slice(&bytes);
-        let len = so_far.len() + left;
-        if len > self.asked.len_max() {
-            return Ok(Some(HandsReport::CopiedTooMuch { len }));
+        if bytes.is_empty() || so_far.len() + left > self.asked.len_max() {
+            return Ok(self.pasted(so_far, left));
         }
         self.incoming = Some(so_far);
         Ok(None)
     }
 
-    fn copied(&self, bytes: Vec<u8>) -> Option<HandsReport> {
-        let len = bytes.len();
+    /// `left` is how many more bytes there were.
+    fn pasted(&self, bytes: Vec<u8>, left: usize) -> Option<Pasted> {
+        let len = bytes.len() + left;
         if len > self.asked.len_max() {
-            return Some(HandsReport::CopiedTooMuch { len });
+            return Some(Pasted::TooMuch { len });
         }
-        if self.asked == Asked::Image {
-            return (len > 0).then_some(HandsReport::CopiedImage(bytes));
-        }
-        String::from_utf8(bytes)
-            .ok()
-            .filter(|text| !text.is_empty())
-            .map(HandsReport::Copied)
+        let copied = match self.asked {
+            Asked::Image => Copied::Image(bytes),
+            Asked::Targets | Asked::Text => Copied::Text(String::from_utf8(bytes).ok()?),
+        };
+        (len > 0).then_some(Pasted::Copied(copied))
     }
 
-    fn take_property(&self, conn: &RustConnection) -> anyhow::Result<(Atom, Vec<u8>, usize)> {
-        let words = u32::try_from(self.asked.len_max() / 4 + 1)?;
+    fn take_property(&self, conn: &RustConnection) -> Result<(Atom, Vec<u8>, usize), ReplyError> {
+        let words = u32::try_from(self.asked.len_max() / 4 + 1).unwrap_or(u32::MAX);
         let name = self.atoms.MULTICLAW_CLIPBOARD;
         let any = AtomEnum::ANY;
         let reply = conn
@@ -224,8 +249,12 @@ impl Clipboard {
         Ok((reply.type_, reply.value, reply.bytes_after as usize))
     }
 
-    /// A program pastes what a viewer copied.
-    fn answer(&self, conn: &RustConnection, request: &SelectionRequestEvent) -> anyhow::Result<()> {
+    /// A program pastes what the other end copied.
+    fn answer(
+        &self,
+        conn: &RustConnection,
+        request: &SelectionRequestEvent,
+    ) -> Result<(), ReplyError> {
         // ICCCM §2.2: clients of old give no property.
         let property = match request.property {
             x11rb::NONE => request.target,
@@ -242,8 +271,7 @@ impl Clipboard {
             property: if done { property } else { x11rb::NONE },
         };
         conn.send_event(false, request.requestor, EventMask::NO_EVENT, notify)?;
-        conn.flush()?;
-        Ok(())
+        Ok(conn.flush()?)
     }
 
     fn put(
@@ -251,35 +279,32 @@ impl Clipboard {
         conn: &RustConnection,
         request: &SelectionRequestEvent,
         property: Atom,
-    ) -> anyhow::Result<bool> {
-        let Some(offered) = &self.offered else {
-            return Ok(false);
-        };
+    ) -> Result<bool, ReplyError> {
         let (window, replace) = (request.requestor, PropMode::REPLACE);
-        let texts = [self.atoms.UTF8_STRING, self.atoms.PLAIN, self.atoms.TEXT];
-        let (kinds, bytes) = match offered {
-            Copied::Text(text) => (&texts[..], text.as_bytes()),
-            Copied::Image(png) => (&[self.atoms.PNG][..], &png[..]),
+        let atoms = &self.atoms;
+        let texts = [atoms.UTF8_STRING, atoms.PLAIN, atoms.TEXT];
+        let (kinds, bytes) = match &self.offered {
+            Some(Copied::Text(text)) => (&texts[..], text.as_bytes()),
+            Some(Copied::Image(png)) => (&[atoms.PNG][..], &png[..]),
+            None => return Ok(false),
         };
-        if request.target == self.atoms.TARGETS {
-            let targets = [&[self.atoms.TARGETS], kinds].concat();
+        if request.target == atoms.TARGETS {
+            let targets = [&[atoms.TARGETS], kinds].concat();
             conn.change_property32(replace, window, property, AtomEnum::ATOM, &targets)?;
             return Ok(true);
         }
-        let is_text = matches!(offered, Copied::Text(_));
+        // For programs that know no other; it is not told, so that nobody prefers it.
+        let is_text = matches!(self.offered, Some(Copied::Text(_)));
         let old = is_text && request.target == u32::from(AtomEnum::STRING);
-        if !kinds.contains(&request.target) && !old {
-            return Ok(false);
-        }
-        let kind = if request.target == self.atoms.TEXT {
-            self.atoms.UTF8_STRING
-        } else {
-            request.target
-        };
         // Larger than any request the server takes: it is not there.
-        if bytes.len() + 64 > conn.maximum_request_bytes() {
+        let fits = bytes.len() + REQUEST_HEAD_LEN <= conn.maximum_request_bytes();
+        if !(kinds.contains(&request.target) || old) || !fits {
             return Ok(false);
         }
+        let kind = match request.target {
+            target if target == atoms.TEXT => atoms.UTF8_STRING,
+            target => target,
+        };
         conn.change_property8(replace, window, property, kind, bytes)?;
         Ok(true)
     }
