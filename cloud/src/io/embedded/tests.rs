@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -40,9 +41,8 @@ async fn each_desktop_has_a_user_a_home_and_a_key_that_the_others_cannot_read() 
         let record = place.record().unwrap().unwrap();
         let proc = format!("/proc/{}", record.agent_host.unwrap().pid);
         // First it is the programs that set limits and user.
-        while fs::read_to_string(format!("{proc}/comm")).unwrap() != "sleep\n" {
-            tokio::task::yield_now().await;
-        }
+        let comm = || fs::read_to_string(format!("{proc}/comm")).unwrap();
+        until(|| (comm() == "sleep\n").then_some(())).await;
         assert_eq!(Some(&fs::metadata(&proc).unwrap().uid()), users.last());
         let status = fs::read_to_string(format!("{proc}/status")).unwrap();
         assert!(status.contains("NoNewPrivs:\t1"), "{status}");
@@ -58,14 +58,34 @@ async fn each_desktop_has_a_user_a_home_and_a_key_that_the_others_cannot_read() 
     lab.clear().await;
 }
 
+/// A program that has just been started may still be the one that starts it, or, for a moment, none.
+async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let seen = async {
+        loop {
+            match look() {
+                Some(seen) => return seen,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let patience = Duration::from_secs(20);
+    tokio::time::timeout(patience, seen).await.unwrap()
+}
+
+/// What a program was given.
+async fn environ(pid: u32) -> String {
+    let read = || fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let environ = until(|| Some(read()).filter(|environ| !environ.is_empty())).await;
+    String::from_utf8(environ).unwrap()
+}
+
 #[tokio::test]
 async fn nothing_of_our_environment_reaches_the_desktop_and_strangers_no_display() {
     let lab = Lab::new(None);
     let driver = lab.driver();
     driver.start(order(1)).await.unwrap();
     let record = driver.place(&desk()).record().unwrap().unwrap();
-    let environ = fs::read(format!("/proc/{}/environ", record.agent_host.unwrap().pid)).unwrap();
-    let environ = String::from_utf8(environ).unwrap();
+    let environ = environ(record.agent_host.unwrap().pid).await;
     assert!(!environ.contains("CARGO"), "{environ}");
 
     let mut stranger = tokio::process::Command::new("xdpyinfo");
@@ -85,22 +105,12 @@ async fn a_desktop_has_a_sound_server_of_its_own_that_ends_with_it() {
     let place = driver.place(&desk());
     let record = place.record().unwrap().unwrap();
     let server = record.sound_server.expect("pulseaudio is installed");
-    while tokio::net::UnixStream::connect(place.run("sound"))
-        .await
-        .is_err()
-    {
-        assert!(server.runs(), "{}", driver.log(&desk()).await.unwrap());
-        tokio::task::yield_now().await;
-    }
+    until(|| std::os::unix::net::UnixStream::connect(place.run("sound")).ok()).await;
     let agent_host = fs::read_to_string(place.run("agent-host.toml")).unwrap();
     let address = format!("server = \"unix:{}\"", place.run("sound").display());
     assert!(agent_host.contains(&address), "{agent_host}");
-    let environ = fs::read(format!("/proc/{}/environ", record.agent_host.unwrap().pid)).unwrap();
-    assert!(
-        String::from_utf8(environ)
-            .unwrap()
-            .contains("PULSE_SERVER=unix:")
-    );
+    let environ = environ(record.agent_host.unwrap().pid).await;
+    assert!(environ.contains("PULSE_SERVER=unix:"), "{environ}");
     driver.stop(&desk()).await.unwrap();
     assert!(!server.runs());
 }
@@ -116,8 +126,7 @@ async fn a_program_that_leaves_its_group_is_ended_with_its_desktop() {
     runaway.env_clear().env("PATH", "/usr/bin:/bin");
     runaway.env(processes::MARK, place.folder());
     assert!(runaway.status().await.unwrap().success());
-    let before = processes::marked(place.folder()).len();
-    assert!(before >= 4, "{before} programs");
+    until(|| (processes::marked(place.folder()).len() >= 4).then_some(())).await;
     driver.stop(&desk()).await.unwrap();
     assert!(processes::marked(place.folder()).is_empty());
 }
