@@ -59,11 +59,17 @@ pub struct Standing {
     pub allocations_max: usize,
 }
 
+/// Where this relay stands: its region, and the addresses clients are given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub region: String,
+    pub urls: Vec<String>,
+}
+
 /// When the next report is due, and how the last ones went.
 #[derive(Debug)]
 pub struct Announcer {
-    region: String,
-    urls: Vec<String>,
+    place: Place,
     next_at: Instant,
     sent_ms: u64,
     failures: u32,
@@ -79,15 +85,22 @@ pub enum News {
 }
 
 impl Announcer {
-    pub fn new(region: String, urls: Vec<String>, now: Instant) -> Self {
+    pub fn new(place: Place, now: Instant) -> Self {
         Self {
-            region,
-            urls,
+            place,
             next_at: now,
             sent_ms: 0,
             failures: 0,
             heard: false,
         }
+    }
+
+    /// The configuration names another service, or says something else of the relay: it is told at
+    /// once. Reports stay numbered, because it may be the same service.
+    pub fn handle_change(&mut self, place: Place, now: Instant) {
+        let sent_ms = self.sent_ms;
+        *self = Self::new(place, now);
+        self.sent_ms = sent_ms;
     }
 
     pub fn poll_timeout(&self) -> Instant {
@@ -101,8 +114,8 @@ impl Announcer {
         self.sent_ms = (unix_now.as_millis() as u64).max(self.sent_ms + 1);
         let load = standing.allocations * 1000 / standing.allocations_max.max(1);
         Report {
-            region: self.region.clone(),
-            urls: self.urls.clone(),
+            region: self.place.region.clone(),
+            urls: self.place.urls.clone(),
             draining: standing.draining,
             allocations: standing.allocations as u64,
             load_permille: load.min(1000) as u16,
@@ -172,7 +185,30 @@ mod tests {
     )]
     fn announcer() -> (Announcer, Instant) {
         let now = Instant::now();
-        (Announcer::new("eu".into(), vec!["turn:a".into()], now), now)
+        (Announcer::new(place("eu"), now), now)
+    }
+
+    fn place(region: &str) -> Place {
+        Place {
+            region: region.into(),
+            urls: vec!["turn:a".into()],
+        }
+    }
+
+    #[test]
+    fn what_changed_is_told_at_once_and_by_a_later_number() {
+        let (mut announcer, now) = announcer();
+        let clock = Duration::from_secs(100);
+        let first = announcer.report(Standing::default(), clock, now);
+        assert_eq!(announcer.handle_accepted(), Some(News::Registered));
+        announcer.handle_change(place("us"), now);
+        assert_eq!(announcer.poll_timeout(), now);
+        let second = announcer.report(Standing::default(), clock, now);
+        assert_eq!(
+            (second.region.as_str(), second.sent_ms > first.sent_ms),
+            ("us", true)
+        );
+        assert_eq!(announcer.handle_accepted(), Some(News::Registered));
     }
 
     #[test]

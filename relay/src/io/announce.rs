@@ -9,79 +9,128 @@ use protocol::relay::{REPORT_PATH, Report, SIGNATURE_HEADER, sign};
 use tokio::sync::watch;
 
 use super::worker::unix_now;
-use crate::announce::{Announcer, FAILURES_TOLD, News, Standing};
+use crate::announce::{Announcer, FAILURES_TOLD, News, Place, Standing};
 use crate::config::Config;
 use crate::ledger::Ledger;
 
 /// A service that has not answered by then is asked again at the next interval.
 const ANSWER_TIME: Duration = Duration::from_secs(4);
 
-pub(crate) struct Reporter {
-    announcer: Announcer,
-    client: reqwest::Client,
+/// To whom reports go and what they say of the relay, by the configuration as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Service {
     url: String,
     secret: Secret,
-    ledger: Ledger,
+    place: Place,
     allocations_max: usize,
 }
 
-impl Reporter {
-    /// `None` if the configuration names no service.
-    pub(crate) fn new(config: &Config, urls: Vec<String>, ledger: Ledger) -> Result<Option<Self>> {
-        let Some(cloud) = &config.cloud else {
-            return Ok(None);
-        };
+impl Service {
+    /// `None` if the configuration names none.
+    pub(crate) fn of(config: &Config, urls: Vec<String>) -> Option<Self> {
+        let cloud = config.cloud.as_ref()?;
         let secret = config.auth.shared_secrets.first();
-        Ok(Some(Self {
-            announcer: Announcer::new(config.region.clone(), urls, Instant::now()),
+        Some(Self {
+            url: format!("{}{REPORT_PATH}", cloud.url.as_str()),
+            secret: secret.cloned().unwrap_or_default(),
+            place: Place {
+                region: config.region.clone(),
+                urls,
+            },
+            allocations_max: config.limits.allocations,
+        })
+    }
+}
+
+pub(crate) struct Reporter {
+    announcer: Announcer,
+    client: reqwest::Client,
+    services: watch::Receiver<Option<Service>>,
+    ledger: Ledger,
+}
+
+impl Reporter {
+    pub(crate) fn new(services: watch::Receiver<Option<Service>>, ledger: Ledger) -> Result<Self> {
+        Ok(Self {
+            announcer: Announcer::new(Place::default(), Instant::now()),
             client: reqwest::Client::builder()
                 .timeout(ANSWER_TIME)
                 .build()
                 .context("cannot make an HTTP client")?,
-            url: format!("{}{REPORT_PATH}", cloud.url.as_str()),
-            secret: secret.cloned().unwrap_or_default(),
+            services,
             ledger,
-            allocations_max: config.limits.allocations,
-        }))
+        })
     }
 
-    /// Reports for ever, and at once when the relay begins to drain; `said` tells that it was said.
+    /// Reports for ever, and at once when the relay begins to drain or the service is another one;
+    /// `said` tells that it was said that the relay drains.
     pub(crate) async fn run(
         mut self,
         mut draining: watch::Receiver<bool>,
         said: watch::Sender<bool>,
     ) {
         loop {
+            let service = self.services.borrow_and_update().clone();
+            let Some(service) = service else {
+                // Nobody has to be told.
+                said.send_replace(true);
+                if self.services.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            let place = service.place.clone();
+            self.announcer.handle_change(place, Instant::now());
+            if self.report(&service, &mut draining, &said).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Until there is another service. It is not told that the relay leaves it: without reports it
+    /// finds out by itself, and moves its sessions.
+    ///
+    /// # Errors
+    ///
+    /// The relay is gone.
+    async fn report(
+        &mut self,
+        service: &Service,
+        draining: &mut watch::Receiver<bool>,
+        said: &watch::Sender<bool>,
+    ) -> Result<(), watch::error::RecvError> {
+        loop {
             let drains = *draining.borrow_and_update();
             let standing = Standing {
                 draining: drains,
                 allocations: self.ledger.allocations(),
-                allocations_max: self.allocations_max,
+                allocations_max: service.allocations_max,
             };
             let report = self.announcer.report(standing, unix_now(), Instant::now());
-            let news = match self.send(&report).await {
+            let news = match self.send(service, &report).await {
                 Ok(()) => self.announcer.handle_accepted(),
                 Err(error) => {
                     tracing::debug!("report not delivered: {error:#}");
                     self.announcer.handle_failed()
                 }
             };
-            self.tell(news);
+            tell(&service.url, news);
             said.send_replace(drains);
             let next = tokio::time::Instant::from_std(self.announcer.poll_timeout());
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {}
-                changed = draining.changed() => if changed.is_err() { return },
+                changed = draining.changed() => changed?,
+                changed = self.services.changed() => return changed,
             }
         }
     }
 
-    async fn send(&self, report: &Report) -> Result<()> {
+    async fn send(&self, service: &Service, report: &Report) -> Result<()> {
         let body = serde_json::to_vec(report)?;
-        let signature = sign(&self.secret, &body);
+        let signature = sign(&service.secret, &body);
         let request = self
             .client
-            .post(&self.url)
+            .post(&service.url)
             .header(SIGNATURE_HEADER, signature);
         let answer = request.body(body).send().await?;
         let status = answer.status();
@@ -91,18 +140,16 @@ impl Reporter {
         let said = answer.text().await.unwrap_or_default();
         bail!("{status}: {said}")
     }
+}
 
-    fn tell(&self, news: Option<News>) {
-        match news {
-            Some(News::Registered) => {
-                tracing::info!(url = self.url, "registered with the service");
-            }
-            Some(News::Unheard) => tracing::warn!(
-                url = self.url,
-                "the service has not taken {FAILURES_TOLD} reports in a row; relaying goes on, but \
-                 it may offer other relays (RUST_LOG=debug says why)"
-            ),
-            None => {}
-        }
+fn tell(url: &str, news: Option<News>) {
+    match news {
+        Some(News::Registered) => tracing::info!(url, "registered with the service"),
+        Some(News::Unheard) => tracing::warn!(
+            url,
+            "the service has not taken {FAILURES_TOLD} reports in a row; relaying goes on, but it \
+             may offer other relays (RUST_LOG=debug says why)"
+        ),
+        None => {}
     }
 }

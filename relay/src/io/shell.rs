@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::admin::{self, Admin};
-use super::announce::Reporter;
+use super::announce::{Reporter, Service};
 use super::exchange;
 use super::listeners::{Bound, bind_all};
 use super::streams::{Streams, TlsSettings};
@@ -34,6 +34,10 @@ const DRAIN_CHECK: Duration = Duration::from_millis(200);
 
 /// The service is told so long that the relay leaves.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A page that is on its way may arrive; a WebSocket, which would stay for ever, is opened again by
+/// its program.
+const HTTP_FAREWELL: Duration = Duration::from_secs(5);
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -102,6 +106,7 @@ pub fn run(start: Start) -> Result<()> {
     let listens = bound.listens.clone();
     let ledger = new_ledger(config);
     let (web, web_config) = watch::channel(config.web.clone());
+    let (service, _) = watch::channel(None);
     let door = web::open(web_config)?;
     let (handles, threads) = start_workers(config, bound, &endpoints, &ledger, &door)?;
 
@@ -112,6 +117,7 @@ pub fn run(start: Start) -> Result<()> {
         endpoints,
         listens,
         web,
+        service,
         tally: door.tally(),
     };
     runtime.block_on(relay.serve(admin))?;
@@ -132,6 +138,7 @@ struct Relay {
     endpoints: Vec<SocketAddr>,
     listens: Vec<Listen>,
     web: watch::Sender<WebConfig>,
+    service: watch::Sender<Option<Service>>,
     tally: Arc<WebTally>,
 }
 
@@ -153,11 +160,9 @@ impl Relay {
         }
         let (draining, told) = watch::channel(false);
         let (say, mut said) = watch::channel(false);
-        match self.reporter()? {
-            Some(reporter) => drop(tokio::task::spawn(reporter.run(told, say))),
-            // Nobody has to be told.
-            None => _ = say.send_replace(true),
-        }
+        self.service.send_replace(self.find_service());
+        let reporter = Reporter::new(self.service.subscribe(), self.ledger.clone())?;
+        tokio::task::spawn(reporter.run(told, say));
         self.announce(admin_address);
         loop {
             tokio::select! {
@@ -176,16 +181,14 @@ impl Relay {
         Ok(())
     }
 
-    fn reporter(&self) -> Result<Option<Reporter>> {
+    fn find_service(&self) -> Option<Service> {
         let config = &self.start.config;
         let host = config
             .cloud
             .as_ref()
             .and_then(|cloud| cloud.host.as_deref());
-        let relayed = config.relay_addresses();
-        let public = relayed.first().context("no relay address")?.public;
-        let urls = announce::urls(&self.listens, host, public);
-        Reporter::new(config, urls, self.ledger.clone())
+        let public = config.relay_addresses().first()?.public;
+        Service::of(config, announce::urls(&self.listens, host, public))
     }
 
     /// The one line on stdout.
@@ -221,6 +224,11 @@ impl Relay {
         }
         self.web.send_replace(config.web.clone());
         self.start.config = config;
+        let service = self.find_service();
+        self.service.send_if_modified(|known| {
+            let before = std::mem::replace(known, service);
+            before != *known
+        });
         tracing::info!("configuration reloaded");
     }
 
@@ -239,13 +247,19 @@ impl Relay {
             let carried = admin::total(&self.handles).await.unwrap_or_default();
             let bytes = carried.to_peers.bytes + carried.to_clients.bytes;
             if drain.is_over(self.ledger.allocations(), bytes, Instant::now()) {
-                return;
+                break;
             }
             tokio::select! {
                 _ = tokio::time::sleep(DRAIN_CHECK) => {}
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
             }
+        }
+        tokio::select! {
+            () = self.tally.wait_until_idle() => {}
+            _ = tokio::time::sleep(HTTP_FAREWELL) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
     }
 }

@@ -304,11 +304,12 @@ impl Streams {
         }
         self.next_sweep = Some(now + SWEEP);
         for at in 0..self.connections.len() as u32 {
-            let overdue = self.connection(at).is_some_and(|connection| {
-                let age = now.saturating_duration_since(connection.opened);
-                !connection.trusted && age >= STRANGER_TIME
-            });
-            if overdue {
+            let Some(connection) = self.connection(at) else {
+                continue;
+            };
+            let age = now.saturating_duration_since(connection.opened);
+            if !connection.trusted && age >= STRANGER_TIME {
+                connection.say_goodbye();
                 self.close(at);
             }
         }

@@ -44,6 +44,16 @@ pub(crate) struct WebTally {
     pub(crate) answered: AtomicU64,
     /// Closed without a word: too many.
     pub(crate) refused: AtomicU64,
+    /// Connections that are open now.
+    open: watch::Sender<usize>,
+}
+
+impl WebTally {
+    /// Until no connection is open.
+    pub(crate) async fn wait_until_idle(&self) {
+        // Fails only without a sender, which is here.
+        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+    }
 }
 
 /// Where workers hand HTTP connections over.
@@ -99,10 +109,12 @@ async fn receive(
             continue;
         }
         let tally = tally.clone();
+        tally.open.send_modify(|open| *open += 1);
         guests.spawn(async move {
             if let Err(error) = serve(visitor, &config, &tally).await {
                 tracing::debug!(%error, "HTTP connection ended early");
             }
+            tally.open.send_modify(|open| *open -= 1);
         });
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -41,6 +41,20 @@ impl Front {
     pub(crate) fn reconfigure(&self, web: &str) {
         std::fs::write(self.relay.folder().join("relay.toml"), config(web)).unwrap();
         self.relay.signal("HUP").unwrap();
+    }
+
+    /// Asks the relay to end, and waits until it has heard it.
+    pub(crate) fn begin_to_drain(&self) {
+        self.relay.signal("TERM").unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while !self.relay.log().contains("draining") {
+            assert!(Instant::now() < deadline, "{}", self.relay.log());
+        }
+    }
+
+    /// Waits until it has ended; its exit code.
+    pub(crate) fn wait(mut self) -> i32 {
+        self.relay.wait().unwrap()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -80,6 +80,26 @@ async fn a_web_socket_echoes_through_the_relay() {
 }
 
 #[test]
+fn what_is_under_way_when_the_relay_drains_still_arrives() {
+    let upstream = Upstream::echoing();
+    let front = Front::start(&upstream.config());
+    let mut client = front.connect();
+    client.write_all(GET).unwrap();
+    client.hear_until("\r\n\r\n");
+    front.begin_to_drain();
+    assert_eq!(client.say_and_hear_out(b"the rest"), "the rest");
+    assert_eq!(front.wait(), 0);
+}
+
+#[test]
+fn who_says_nothing_over_tls_is_told_that_the_connection_ends() {
+    let front = Front::start("");
+    let mut client = front.connect();
+    // Without the alert this is an error: a cut.
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
 fn large_bodies_go_both_ways_at_once_without_a_wrong_byte() {
     const LEN: usize = 24 << 20;
     let upstream = Upstream::echoing();

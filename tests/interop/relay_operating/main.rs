@@ -18,6 +18,7 @@ use tests::certificates::{Authority, Validity};
 use tests::relay_program::{RelayProgram, folder, program};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+const LONG_AGO: &str = "Tue, 01 Jan 2019 00:00:00 GMT";
 const TRANSPORTS: [&str; 4] = ["udp", "tcp", "tls", "https"];
 
 /// A folder with a configuration that has every kind of listener, and a certificate.
@@ -204,7 +205,7 @@ fn doctor_sees_that_a_renewed_certificate_waits_for_a_reload() {
 
 #[test]
 fn doctor_compares_the_name_and_the_clock_with_the_service() {
-    let service = Service::start("Tue, 01 Jan 2019 00:00:00 GMT");
+    let service = Service::start(LONG_AGO, "s3cret");
     let cloud = |host: &str| format!("[cloud]\nurl = \"{}\"\nhost = \"{host}\"\n", service.url());
     let relay = RelayProgram::start(prepared(Validity::Now, &cloud("turn.test"))).unwrap();
     settle(&relay, &cloud("turn.test"));
@@ -219,7 +220,7 @@ fn doctor_compares_the_name_and_the_clock_with_the_service() {
 
 #[test]
 fn a_relay_says_that_it_is_there_and_that_it_leaves() {
-    let service = Service::start("Tue, 01 Jan 2019 00:00:00 GMT");
+    let service = Service::start(LONG_AGO, "s3cret");
     let cloud = format!(
         "[cloud]\nurl = \"{}\"\nhost = \"turn.test\"\n",
         service.url()
@@ -234,5 +235,23 @@ fn a_relay_says_that_it_is_there_and_that_it_leaves() {
     assert_eq!(first["urls"][0], udp.as_str());
     relay.signal("TERM").unwrap();
     while service.next_report()["draining"] == false {}
+    assert_eq!(relay.wait().unwrap(), 0);
+}
+
+#[test]
+fn after_a_reload_it_reports_to_the_service_the_file_names_with_the_secret_of_the_file() {
+    let mut relay = RelayProgram::start(prepared(Validity::Now, "")).unwrap();
+    let services = ["s3cret", "fresh"].map(|secret| (Service::start(LONG_AGO, secret), secret));
+    for (service, secret) in &services {
+        let cloud = format!("[cloud]\nurl = \"{}\"\n", service.url());
+        configure(relay.folder(), "127.0.0.1:0", &cloud);
+        let path = relay.folder().join("relay.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("s3cret", secret)).unwrap();
+        relay.signal("HUP").unwrap();
+        assert_eq!(service.next_report()["draining"], false);
+    }
+    relay.signal("TERM").unwrap();
+    while services[1].0.next_report()["draining"] == false {}
     assert_eq!(relay.wait().unwrap(), 0);
 }

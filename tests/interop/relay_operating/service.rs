@@ -16,14 +16,14 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// `date` is what it takes for the time.
-    pub(crate) fn start(date: &'static str) -> Self {
+    /// `date` is what it takes for the time, `secret` what reports are signed with.
+    pub(crate) fn start(date: &'static str, secret: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, reports) = channel();
         std::thread::spawn(move || {
             for socket in listener.incoming() {
-                answer(&socket.unwrap(), date, &sender);
+                answer(&socket.unwrap(), date, secret, &sender);
             }
         });
         Self { address, reports }
@@ -39,7 +39,7 @@ impl Service {
 }
 
 /// One request, one answer; then the connection ends.
-fn answer(socket: &TcpStream, date: &str, reports: &Sender<Value>) {
+fn answer(socket: &TcpStream, date: &str, secret: &str, reports: &Sender<Value>) {
     let mut reader = BufReader::new(socket);
     let mut lines = Vec::new();
     loop {
@@ -59,7 +59,7 @@ fn answer(socket: &TcpStream, date: &str, reports: &Sender<Value>) {
     reader.read_exact(&mut body).unwrap();
     if lines.first().is_some_and(|line| line.contains(REPORT_PATH)) {
         let signature = header(SIGNATURE_HEADER).unwrap_or_default();
-        assert!(is_signed(&Secret::new("s3cret"), &body, &signature));
+        assert!(is_signed(&Secret::new(secret), &body, &signature));
         let _ = reports.send(serde_json::from_slice(&body).unwrap());
     }
     let text = format!("HTTP/1.1 204 No Content\r\nDate: {date}\r\nConnection: close\r\n\r\n");
