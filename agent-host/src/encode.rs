@@ -276,4 +276,43 @@ mod real {
     fn openh264_makes_constrained_baseline_with_headers_in_front_of_each_key_frame() {
         check(EncoderName::OpenH264);
     }
+
+    #[cfg(feature = "x264")]
+    #[test]
+    fn x264_codes_with_the_quantiser_it_is_given() {
+        // What the choices of quality use.
+        let finest_first = [12, 14, 17, 21, 22, 25, 30, 44, 48];
+        for kind in [FrameKind::Key, FrameKind::Delta] {
+            let sizes = finest_first.map(|qp| {
+                let mut encoder = open(EncoderName::X264, 320, 192).unwrap();
+                let mut picture = Picture::new(320, 192);
+                let mut code = |picture: &mut Picture, kind| {
+                    let (qp, bitrate_bps) = (Qp(qp), 8_000_000);
+                    picture.plan();
+                    let order = Order {
+                        kind,
+                        qp,
+                        bitrate_bps,
+                    };
+                    encoder.encode(picture, order).unwrap().len()
+                };
+                code(&mut picture, FrameKind::Key);
+                let (width, height) = (320, 192);
+                let noise = |n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8;
+                let bgrx: Vec<u8> = (0..width * height * 4).map(noise).collect();
+                let all = Rect {
+                    x: 0,
+                    y: 0,
+                    width,
+                    height,
+                };
+                picture.handle_pixels(all, &bgrx).unwrap();
+                code(&mut picture, kind)
+            });
+            assert!(
+                sizes.is_sorted_by(|finer, coarser| finer > coarser),
+                "{kind:?}: {sizes:?}"
+            );
+        }
+    }
 }

@@ -327,7 +327,11 @@ impl Functions {
         let threads = cores.min(THREADS_MAX).to_string();
         let fixed = [
             ("log", "0"),
-            ("qp", "24"),
+            // A quantiser given with a frame is kept within what these three make of the types of
+            // frames: 10 for I, 50 for B. x264 takes no ratio above 10.
+            ("qp", "30"),
+            ("ipratio", "10"),
+            ("pbratio", "10"),
             ("keyint", "infinite"),
             ("scenecut", "0"),
             ("aq-mode", "0"),
