@@ -166,12 +166,28 @@ pub struct EmbeddedConfig {
 }
 
 /// How nodes talk to each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Bus {
     /// There is one node.
     #[default]
     Local,
+    /// `nats://host:4222`, or `tls://…`; the address may hold a password.
+    Nats(Secret),
+}
+
+impl TryFrom<String> for Bus {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "local" {
+            return Ok(Self::Local);
+        }
+        if text.starts_with("nats://") || text.starts_with("tls://") {
+            return Ok(Self::Nats(Secret::new(text)));
+        }
+        Err("`bus` must be `local` or begin with `nats://` or `tls://`".into())
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -246,6 +262,11 @@ impl Config {
         let database = self.database.expose();
         if !known.iter().any(|scheme| database.starts_with(scheme)) {
             return refuse("`database` must begin with `sqlite:` or `postgres:`".into());
+        }
+        if matches!(self.bus, Bus::Nats(_)) && database.starts_with("sqlite:") {
+            return refuse(
+                "`bus` is for several nodes, which must share a `database`: use `postgres:`".into(),
+            );
         }
         if let Some(smtp) = &self.smtp {
             smtp.check()?;
@@ -412,6 +433,16 @@ token_ttl_secs = 5
                 "sqlite:",
                 "mysql:",
                 "`database` must begin with `sqlite:` or `postgres:`",
+            ),
+            (
+                "\"local\"\npublic",
+                "\"amqp://x\"\npublic",
+                "line 4: `bus` must be `local` or begin with `nats://` or `tls://`",
+            ),
+            (
+                "\"local\"\npublic",
+                "\"nats://x:4222\"\npublic",
+                "`bus` is for several nodes, which must share a `database`: use `postgres:`",
             ),
         ] {
             let error = Config::parse(&GOOD.replace(from, to)).unwrap_err();

@@ -12,6 +12,7 @@ pub enum Effect {
     /// A connect ticket was spent; remembered until it would have expired anyway.
     TicketSpent {
         ticket: SessionId,
+        instance: InstanceId,
         /// Unix seconds.
         expires_unix: u64,
     },

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use protocol::Secret;
 use protocol::id::InstanceId;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -38,7 +39,8 @@ pub fn hash(secret: &Secret) -> [u8; 32] {
 }
 
 /// How much of an instance is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Presence {
     /// No agent host is registered.
     Absent,
@@ -137,6 +139,11 @@ impl Instances {
     pub fn strangers(&self, known: &HashSet<InstanceId>) -> Vec<InstanceId> {
         let unknown = |instance: &&InstanceId| !known.contains(*instance);
         self.registered.keys().filter(unknown).cloned().collect()
+    }
+
+    /// Every registered instance, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &InstanceId> {
+        self.registered.keys()
     }
 
     pub fn len(&self) -> usize {

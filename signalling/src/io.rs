@@ -21,14 +21,19 @@ use protocol::relay::REPORT_PATH;
 use protocol::signal::{AGENT_PATH, MESSAGE_LEN_MAX, VIEWER_PATH};
 
 mod agent;
+mod bus;
+mod nodes;
 mod origin;
+mod pipe;
 mod relay;
 mod service;
 mod socket;
+mod task;
 mod viewer;
 
+pub use bus::Bus;
 pub use origin::Origins;
-pub use service::{Figures, Service, StoreRequest, unix_now};
+pub use service::{Claimed, Committed, Figures, Service, StoreRequest, unix_now};
 pub use socket::SocketCounters;
 
 use crate::refusal;

@@ -21,12 +21,14 @@ use crate::tickets::SpentTickets;
 use crate::{ConnectionId, refusal};
 
 mod agent;
+mod claims;
 mod moves;
 mod viewer;
 
 use moves::Moves;
 
 pub use agent::Registration;
+pub use claims::Claim;
 
 /// Longest SDP passed on, in bytes: Chromium's offer with everything on is about 12 KB.
 pub const SDP_LEN_MAX: usize = 32 * 1024;
@@ -43,6 +45,8 @@ pub enum Output {
     ToAgent(ConnectionId, ToAgent),
     /// Close the socket once what was sent to it before is out.
     Disconnect(ConnectionId),
+    /// The same, and it comes back at once: another node has its session.
+    SendAway(ConnectionId),
 }
 
 /// What happened so far; for metrics.
@@ -69,6 +73,7 @@ pub struct Switchboard {
     rng: StdRng,
     sessions: Sessions,
     instances: Instances,
+    claims: claims::Claims,
     tickets: SpentTickets,
     tidy_at: Instant,
     moves: Moves,
@@ -87,6 +92,7 @@ impl Switchboard {
             rng: StdRng::from_seed(seed),
             sessions,
             instances: Instances::default(),
+            claims: claims::Claims::default(),
             tickets: SpentTickets::default(),
             tidy_at: now + TIDY_INTERVAL,
             moves: Moves::default(),
@@ -96,7 +102,7 @@ impl Switchboard {
         }
     }
 
-    /// Takes in what was stored when the service last ran.
+    /// Takes in what was stored when the service, or another node that had it, last ran.
     pub fn load(
         &mut self,
         sessions: impl IntoIterator<Item = SessionRow>,
@@ -109,6 +115,10 @@ impl Switchboard {
         }
         for row in sessions {
             let session = row.session;
+            if self.sessions.session(session).is_some() {
+                // It never left.
+                continue;
+            }
             if !self.sessions.load(row, unix_now, now) {
                 self.persist(Effect::SessionRemoved(session));
             }

@@ -8,6 +8,8 @@ pub mod world;
 #[cfg(feature = "net")]
 pub mod certificates;
 #[cfg(feature = "net")]
+pub mod cloud_program;
+#[cfg(feature = "net")]
 pub mod coturn;
 #[cfg(feature = "net")]
 pub mod lab;

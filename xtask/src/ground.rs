@@ -174,6 +174,14 @@ const TESTS: &[Need] = &[
         },
         "the other database the cloud runs on, started by the tests for themselves",
     ),
+    need(
+        "nats-server",
+        Probe::File {
+            folder: "/usr/sbin",
+            part: "nats-server",
+        },
+        "passes messages between nodes of the cloud, started by the tests for themselves",
+    ),
 ];
 
 /// To let other people's clients talk to the relay.

@@ -12,7 +12,7 @@ use axum::middleware;
 use axum::serve::ListenerExt;
 use signalling::Granter;
 use signalling::grant::Terms;
-use signalling::io::{Origins, Service, problem_response, unix_now};
+use signalling::io::{Origins, Service, StoreRequest, problem_response, unix_now};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -28,14 +28,15 @@ use super::state::StateFolder;
 use super::status::{Status, Watched};
 use super::store::{self, Store};
 use super::{api, metrics, pages, problems};
-use crate::config::{Config, RetentionConfig};
+use crate::config::{Bus, Config, RetentionConfig};
 use crate::identity::Hosts;
 use crate::metrics::Metrics;
 
 /// Requests under way get so long to finish when the service stops.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
-/// How soon a change made by a subcommand is noticed.
-const RECONCILE_EVERY: Duration = Duration::from_secs(2);
+/// How soon a change made by a subcommand, or at another node, is noticed: access that was taken
+/// back ends everywhere within a second, whatever the bus does.
+const RECONCILE_EVERY: Duration = Duration::from_millis(700);
 /// Expired rows cost room only.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// Requests to the database that may wait.
@@ -66,7 +67,7 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
     let granter = granter(config, &state, &url)?;
-    let signalling = start_signalling(granter.clone(), &store).await?;
+    let signalling = start_node(&config.bus, granter.clone(), &store).await?;
     let metrics = Arc::new(Metrics::default());
     let keeper = start_keeper(config, &store, &signalling, address)?;
     let outbox = Outbox::open(config, metrics.clone())?;
@@ -96,7 +97,7 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
     serve_metrics(config, &api).await?;
     tokio::spawn(prune(store.clone(), config.retention, api.metrics.clone()));
     let router = router(api, &url);
-    let reconciling = tokio::spawn(reconcile(store, signalling.clone()));
+    let reconciling = tokio::spawn(reconcile(store, signalling.clone(), config.bus.clone()));
     let (stop, stopped) = oneshot::channel::<()>();
     let listener = listener.tap_io(|stream| {
         // Small messages must not wait for each other; a socket that refuses this still works.
@@ -164,12 +165,32 @@ pub(super) fn router(api: api::Api, url: &str) -> Router {
         .layer(counting)
 }
 
+/// Signalling, alone or among other nodes.
+async fn start_node(bus: &Bus, granter: Arc<Granter>, store: &Store) -> Result<Service> {
+    match bus {
+        Bus::Local => start_signalling(granter, store).await,
+        Bus::Nats(url) => {
+            let bus = signalling::io::Bus::connect(url.expose()).await?;
+            Ok(Service::start_among(granter, start_answering(store), bus))
+        }
+    }
+}
+
 /// Signalling as it was when the service last ran.
 pub(super) async fn start_signalling(granter: Arc<Granter>, store: &Store) -> Result<Service> {
     let (sessions, tickets) = store.load().await.context("the database cannot be read")?;
+    Ok(Service::start(
+        granter,
+        sessions,
+        tickets,
+        start_answering(store),
+    ))
+}
+
+fn start_answering(store: &Store) -> mpsc::Sender<StoreRequest> {
     let (requests, queue) = mpsc::channel(STORE_QUEUE_MAX);
     tokio::spawn(store::answer(store.clone(), queue));
-    Ok(Service::start(granter, sessions, tickets, requests))
+    requests
 }
 
 async fn serve_metrics(config: &Config, api: &api::Api) -> Result<()> {
@@ -227,8 +248,8 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// Tells signalling what subcommands changed in the database.
-async fn reconcile(store: Store, signalling: Service) {
+/// Tells signalling what subcommands and other nodes changed in the database.
+async fn reconcile(store: Store, signalling: Service, bus: Bus) {
     let mut ticks = tokio::time::interval(RECONCILE_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -236,6 +257,12 @@ async fn reconcile(store: Store, signalling: Service) {
         match store.directory(unix_now()).await {
             Ok((instances, revoked)) => signalling.reconcile(instances, revoked).await,
             Err(error) => tracing::error!("the database failed: {error:#}"),
+        }
+        if let Bus::Nats(_) = bus {
+            match store.claims().await {
+                Ok(claims) => signalling.note_claims(claims).await,
+                Err(error) => tracing::error!("the database failed: {error:#}"),
+            }
         }
     }
 }

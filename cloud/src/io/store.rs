@@ -4,14 +4,14 @@
 //! The statements are the same for both. Migrations only go forward, in order, all in one
 //! transaction. A database written by a newer program is refused and not touched.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use protocol::id::{InstanceId, SessionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use signalling::io::StoreRequest;
+use signalling::io::{Claimed, Committed, StoreRequest};
 use signalling::{Effect, InstanceRecord, SessionRow};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, Row, Transaction};
@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0020_identity.sql"),
     include_str!("../../migrations/0021_lifecycle.sql"),
     include_str!("../../migrations/0024_oidc.sql"),
+    include_str!("../../migrations/0025_claims.sql"),
 ];
 /// Revocations are looked at for so long after they happened; sessions end within seconds.
 const REVOKED_WITHIN: Duration = Duration::from_secs(3600);
@@ -67,12 +68,49 @@ impl Store {
     ///
     /// If the database fails; then nothing is stored.
     pub async fn commit(&self, effects: &[Effect]) -> Result<()> {
+        self.commit_as(effects, &HashMap::new()).await?;
+        Ok(())
+    }
+
+    /// The same, if this node may still speak for these instances.
+    async fn commit_as(
+        &self,
+        effects: &[Effect],
+        claims: &HashMap<InstanceId, u64>,
+    ) -> Result<Committed> {
         let mut transaction = self.begin().await?;
+        let mut fenced = HashMap::new();
+        for (instance, claim) in claims {
+            let highest = self.claim_of(&mut transaction, instance).await?;
+            if highest != *claim {
+                fenced.insert(instance.clone(), highest);
+            }
+        }
+        if !fenced.is_empty() {
+            return Ok(Committed::Fenced(fenced));
+        }
         for effect in effects {
             apply(&mut transaction, effect).await?;
         }
         transaction.commit().await?;
-        Ok(())
+        Ok(Committed::Stored)
+    }
+
+    /// The highest claim of an instance, which stays so until the transaction ends.
+    async fn claim_of(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        instance: &InstanceId,
+    ) -> Result<u64> {
+        let query = match self.1 {
+            Engine::Sqlite => "SELECT claim FROM instance WHERE id = $1",
+            Engine::Postgres => "SELECT claim FROM instance WHERE id = $1 FOR SHARE",
+        };
+        let row = sqlx::query(query)
+            .bind(instance.as_str())
+            .fetch_one(&mut **transaction)
+            .await?;
+        unix(&row, "claim")
     }
 
     /// What signalling needs at its start: sessions, and spent tickets with their expiry.
@@ -91,9 +129,43 @@ impl Store {
             .fetch_all(&self.0)
             .await?
             .iter()
-            .map(|row| Ok((text(row, "id")?.parse()?, unix(row, "expires_unix")?)))
+            .map(spent_ticket)
             .collect::<Result<_>>()?;
         Ok((sessions, tickets))
+    }
+
+    /// The next claim of an instance, and what goes with it.
+    async fn claim(&self, instance: &InstanceId) -> Result<Claimed> {
+        let mut transaction = self.begin().await?;
+        let claim =
+            sqlx::query("UPDATE instance SET claim = claim + 1 WHERE id = $1 RETURNING claim")
+                .bind(instance.as_str())
+                .fetch_one(&mut *transaction)
+                .await?;
+        let sessions = sqlx::query("SELECT * FROM session WHERE instance = $1")
+            .bind(instance.as_str())
+            .fetch_all(&mut *transaction)
+            .await?;
+        let tickets = sqlx::query("SELECT id, expires_unix FROM spent_ticket WHERE instance = $1")
+            .bind(instance.as_str())
+            .fetch_all(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(Claimed {
+            claim: unix(&claim, "claim")?,
+            sessions: sessions.iter().map(session_row).collect::<Result<_>>()?,
+            spent_tickets: tickets.iter().map(spent_ticket).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The claims there are, of instances that were ever claimed.
+    pub(crate) async fn claims(&self) -> Result<HashMap<InstanceId, u64>> {
+        sqlx::query("SELECT id, claim FROM instance WHERE claim > 0 AND deleted_unix IS NULL")
+            .fetch_all(&self.0)
+            .await?
+            .iter()
+            .map(|row| Ok((InstanceId::new(&text(row, "id")?)?, unix(row, "claim")?)))
+            .collect()
     }
 
     /// # Errors
@@ -329,14 +401,24 @@ impl Store {
 pub async fn answer(store: Store, mut requests: mpsc::Receiver<StoreRequest>) {
     while let Some(request) = requests.recv().await {
         match request {
-            StoreRequest::Commit { effects, done } => {
-                let stored = store.commit(&effects).await;
-                if let Err(error) = &stored {
+            StoreRequest::Commit {
+                effects,
+                claims,
+                done,
+            } => {
+                let committed = store.commit_as(&effects, &claims).await;
+                let committed = committed.unwrap_or_else(|error| {
                     tracing::error!("a change could not be stored: {error:#}");
-                }
+                    Committed::Failed
+                });
                 // Whoever asked may have gone meanwhile.
-                let _ = done.send(stored.is_ok());
+                let _ = done.send(committed);
             }
+            // In its turn, so that the sessions it finds are as this node left them.
+            StoreRequest::Claim { instance, claimed } => match store.claim(&instance).await {
+                Ok(claim) => drop(claimed.send(claim)),
+                Err(error) => tracing::error!("the database failed: {error:#}"),
+            },
             StoreRequest::FindInstance { instance, found } => {
                 let store = store.clone();
                 tokio::spawn(async move {
@@ -354,11 +436,14 @@ async fn apply(transaction: &mut Transaction<'_, Any>, effect: &Effect) -> Resul
     let query = match effect {
         Effect::TicketSpent {
             ticket,
+            instance,
             expires_unix,
         } => sqlx::query(
-            "INSERT INTO spent_ticket (id, expires_unix) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO spent_ticket (id, instance, expires_unix) VALUES ($1, $2, $3) \
+             ON CONFLICT (id) DO NOTHING",
         )
         .bind(ticket.to_string())
+        .bind(instance.as_str())
         .bind(i64::try_from(*expires_unix)?),
         Effect::SessionStored(row) => return store_session(transaction, row).await,
         Effect::SessionRemoved(session) => {
@@ -407,6 +492,10 @@ fn session_row(row: &AnyRow) -> Result<SessionRow> {
         issued_unix: unix(row, "issued_unix")?,
         expires_unix: unix(row, "expires_unix")?,
     })
+}
+
+fn spent_ticket(row: &AnyRow) -> Result<(SessionId, u64)> {
+    Ok((text(row, "id")?.parse()?, unix(row, "expires_unix")?))
 }
 
 fn instance_record(row: &AnyRow) -> Result<InstanceRecord> {

@@ -53,6 +53,18 @@ async fn pass_on(
     let Ok(record) = service.find_instance(instance.clone()).await else {
         return Some((refusal::not_stored(), close_code::ERROR));
     };
+    // A stranger claims nothing.
+    let accepted = record
+        .as_ref()
+        .is_some_and(|record| record.accepts(&credential));
+    let claimed = if accepted {
+        service.claim(instance.clone()).await
+    } else {
+        Ok(None)
+    };
+    let Ok(claimed) = claimed else {
+        return Some((refusal::not_stored(), close_code::ERROR));
+    };
     let registration = Registration {
         version,
         instance,
@@ -61,7 +73,7 @@ async fn pass_on(
         captured,
     };
     service
-        .send(Input::Registration(agent, registration, record))
+        .send(Input::Registration(agent, registration, record, claimed))
         .await;
     None
 }

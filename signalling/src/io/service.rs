@@ -1,7 +1,4 @@
-//! The task that owns the switchboard: inputs in, stored effects and messages out.
-//!
-//! Inputs that arrive while the database is busy are handled as one batch with one commit, so the
-//! rate of openings is not bound by the time of one commit.
+//! The service as its sockets, its room and other nodes see it: a handle, and what can be asked.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,17 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use protocol::id::{InstanceId, SessionId};
-use protocol::signal::{FromAgent, FromViewer, ToAgent, ToViewer};
-use serde::Serialize;
+use protocol::signal::{FromAgent, FromViewer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 
+use super::bus::{Ask, Bus, News};
+use super::nodes;
 use super::socket::{Outgoing, SocketCounters};
+use super::task::Task;
+use crate::ConnectionId;
 use crate::effect::{Effect, SessionRow};
 use crate::grant::Granter;
 use crate::instances::{InstanceRecord, Presence};
 use crate::relays::{Disbelief, Heard};
-use crate::switchboard::{Counters, Output, Registration, Switchboard};
-use crate::{ConnectionId, refusal};
+use crate::switchboard::{Claim, Counters, Registration, Switchboard};
 
 /// WebSockets of one process, each of which costs a file descriptor; above it upgrades are refused.
 const SOCKETS_MAX: usize = 30_000;
@@ -27,11 +26,9 @@ const SOCKETS_MAX: usize = 30_000;
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 /// Inputs waiting for the switchboard; when full, sockets are read more slowly.
 const INBOX_MAX: usize = 1024;
-/// Inputs handled before their effects are stored together.
-const BATCH_MAX: usize = 256;
 /// Messages waiting for one socket: twice all candidates. When full the socket is closed, and its
 /// owner comes back.
-const OUTBOX_MAX: usize = 256;
+pub(super) const OUTBOX_MAX: usize = 256;
 
 /// News of agent hosts a watcher may be behind; one that is further behind is told that it missed
 /// some, and asks.
@@ -40,22 +37,60 @@ const PRESENCE_NEWS_MAX: usize = 1024;
 /// What the service needs from the room that owns the database.
 #[derive(Debug)]
 pub enum StoreRequest {
-    /// Store all of it or nothing; `true` once it is durable.
+    /// Store all of it or nothing, and nothing if one of these is not the highest claim.
     Commit {
         effects: Vec<Effect>,
-        done: oneshot::Sender<bool>,
+        claims: HashMap<InstanceId, Claim>,
+        done: oneshot::Sender<Committed>,
     },
     /// Look an instance up; dropped unanswered if the database fails.
     FindInstance {
         instance: InstanceId,
         found: oneshot::Sender<Option<InstanceRecord>>,
     },
+    /// Take the next claim of an instance for this node; dropped unanswered if the database fails.
+    Claim {
+        instance: InstanceId,
+        claimed: oneshot::Sender<Claimed>,
+    },
+}
+
+/// What became of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// All of it is durable.
+    Stored,
+    /// Nothing was stored: other nodes claimed these since, with these claims.
+    Fenced(HashMap<InstanceId, Claim>),
+    /// Nothing was stored: the database failed.
+    Failed,
+}
+
+/// What a node takes over with an instance.
+#[derive(Clone, Debug, Default)]
+pub struct Claimed {
+    /// Higher than every one before.
+    pub claim: Claim,
+    /// Its sessions, as stored.
+    pub sessions: Vec<SessionRow>,
+    /// Spent tickets that have not expired, with the Unix second at which they do.
+    pub spent_tickets: Vec<(SessionId, u64)>,
 }
 
 pub(super) enum Input {
     Attached(ConnectionId, Side, mpsc::Sender<Outgoing>),
     Viewer(ConnectionId, FromViewer),
-    Registration(ConnectionId, Registration, Option<InstanceRecord>),
+    Registration(
+        ConnectionId,
+        Registration,
+        Option<InstanceRecord>,
+        Option<Claimed>,
+    ),
+    /// What is claimed, here and at other nodes.
+    Claims(HashMap<InstanceId, Claim>),
+    /// Whether an instance's agent host is here, or a session of it.
+    Holds(InstanceId, Option<SessionId>, oneshot::Sender<bool>),
+    Registered(oneshot::Sender<HashSet<InstanceId>>),
     Agent(ConnectionId, FromAgent),
     Gone(ConnectionId),
     Presence(InstanceId, oneshot::Sender<Presence>),
@@ -91,8 +126,11 @@ pub struct Service {
     places: Arc<Semaphore>,
     next_connection: Arc<AtomicU64>,
     sockets: Arc<SocketCounters>,
+    /// Of every node.
     presence: broadcast::Sender<(InstanceId, Presence)>,
+    local_presence: broadcast::Sender<(InstanceId, Presence)>,
     granter: Arc<Granter>,
+    bus: Option<Bus>,
 }
 
 impl Service {
@@ -103,18 +141,31 @@ impl Service {
         spent_tickets: Vec<(SessionId, u64)>,
         store: mpsc::Sender<StoreRequest>,
     ) -> Self {
+        Self::start_node(granter, sessions, spent_tickets, store, None)
+    }
+
+    /// Starts the task as one node of several. Sessions are taken over with their agent hosts.
+    pub fn start_among(granter: Arc<Granter>, store: mpsc::Sender<StoreRequest>, bus: Bus) -> Self {
+        let service = Self::start_node(granter, vec![], vec![], store, Some(bus.clone()));
+        tokio::spawn(nodes::take_part(service.clone(), bus));
+        service
+    }
+
+    fn start_node(
+        granter: Arc<Granter>,
+        sessions: Vec<SessionRow>,
+        spent_tickets: Vec<(SessionId, u64)>,
+        store: mpsc::Sender<StoreRequest>,
+        bus: Option<Bus>,
+    ) -> Self {
         let now = Instant::now();
         let mut switchboard = Switchboard::new(granter.clone(), rand::random(), now);
         switchboard.load(sessions, spent_tickets, unix_now(), now);
         let (inbox, inputs) = mpsc::channel(INBOX_MAX);
         let (presence, _) = broadcast::channel(PRESENCE_NEWS_MAX);
-        let task = Task {
-            switchboard,
-            sockets: HashMap::new(),
-            presence: presence.clone(),
-            store: store.clone(),
-            draining: false,
-        };
+        let (local_presence, _) = broadcast::channel(PRESENCE_NEWS_MAX);
+        let watchers = [presence.clone(), local_presence.clone()];
+        let task = Task::new(switchboard, store.clone(), watchers);
         tokio::spawn(task.run(inputs));
         Self {
             inbox,
@@ -123,7 +174,9 @@ impl Service {
             next_connection: Arc::default(),
             sockets: Arc::default(),
             presence,
+            local_presence,
             granter,
+            bus,
         }
     }
 
@@ -150,11 +203,75 @@ impl Service {
         Ok(())
     }
 
-    /// How much of an instance is there.
+    pub(super) fn watch_local_presence(&self) -> broadcast::Receiver<(InstanceId, Presence)> {
+        self.local_presence.subscribe()
+    }
+
+    /// News of another node.
+    pub(super) fn note_presence(&self, instance: InstanceId, presence: Presence) {
+        // Nobody may be watching.
+        let _ = self.presence.send((instance, presence));
+    }
+
+    /// How much of an instance is there, at any node.
     pub async fn presence(&self, instance: InstanceId) -> Presence {
+        let here = self.local_presence(instance.clone()).await;
+        match &self.bus {
+            Some(bus) if here == Presence::Absent => {
+                let there = bus.ask(&instance, &Ask::Presence).await;
+                there.ok().flatten().unwrap_or(Presence::Absent)
+            }
+            _ => here,
+        }
+    }
+
+    pub(super) async fn local_presence(&self, instance: InstanceId) -> Presence {
         let (reply, answer) = oneshot::channel();
         self.send(Input::Presence(instance, reply)).await;
         answer.await.unwrap_or(Presence::Absent)
+    }
+
+    /// The agent hosts that are here.
+    pub(super) async fn registered(&self) -> HashSet<InstanceId> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Input::Registered(reply)).await;
+        answer.await.unwrap_or_default()
+    }
+
+    pub(super) async fn holds(&self, instance: &InstanceId, session: Option<SessionId>) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.send(Input::Holds(instance.clone(), session, reply))
+            .await;
+        answer.await.unwrap_or(true)
+    }
+
+    pub(super) fn bus(&self) -> Option<&Bus> {
+        self.bus.as_ref()
+    }
+
+    pub(super) fn granter(&self) -> &Granter {
+        &self.granter
+    }
+
+    /// Says who claims what, as stored, in case news of it were lost.
+    pub async fn note_claims(&self, claims: HashMap<InstanceId, Claim>) {
+        self.send(Input::Claims(claims)).await;
+    }
+
+    /// Makes this node the one that speaks for the instance; `None` if there is only one node.
+    pub(super) async fn claim(&self, instance: InstanceId) -> Result<Option<Claimed>, ()> {
+        let Some(bus) = &self.bus else {
+            return Ok(None);
+        };
+        let (claimed, answer) = oneshot::channel();
+        let request = StoreRequest::Claim {
+            instance: instance.clone(),
+            claimed,
+        };
+        self.store.send(request).await.map_err(|_| ())?;
+        let claimed = answer.await.map_err(|_| ())?;
+        bus.tell(&News::Claimed(instance, claimed.claim)).await;
+        Ok(Some(claimed))
     }
 
     /// `None` once the service has stopped.
@@ -199,10 +316,18 @@ impl Service {
     }
 
     pub(super) async fn attach(&self, side: Side) -> (ConnectionId, mpsc::Receiver<Outgoing>) {
-        let connection = ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed));
         let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
+        (self.attach_as(side, outbox).await, outgoing)
+    }
+
+    pub(super) async fn attach_as(
+        &self,
+        side: Side,
+        outbox: mpsc::Sender<Outgoing>,
+    ) -> ConnectionId {
+        let connection = ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed));
         self.send(Input::Attached(connection, side, outbox)).await;
-        (connection, outgoing)
+        connection
     }
 
     /// `Err` if the database failed.
@@ -227,191 +352,6 @@ pub fn unix_now() -> Duration {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
-}
-
-struct Task {
-    switchboard: Switchboard,
-    sockets: HashMap<ConnectionId, (Side, mpsc::Sender<Outgoing>)>,
-    store: mpsc::Sender<StoreRequest>,
-    presence: broadcast::Sender<(InstanceId, Presence)>,
-    draining: bool,
-}
-
-/// What one input caused.
-#[derive(Default)]
-struct Turn {
-    /// Whose input it was.
-    origin: Option<ConnectionId>,
-    effects: Vec<Effect>,
-    sends: Vec<Output>,
-}
-
-impl Task {
-    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
-        loop {
-            let wake = tokio::time::Instant::from_std(self.switchboard.poll_timeout());
-            tokio::select! {
-                received = inputs.recv_many(&mut batch, BATCH_MAX) => if received == 0 { return },
-                () = tokio::time::sleep_until(wake) => {}
-            }
-            let mut turns: Vec<_> = batch.drain(..).map(|input| self.handle(input)).collect();
-            self.switchboard.handle_timeout(unix_now(), Instant::now());
-            turns.push(self.take_turn(None));
-            self.finish(turns).await;
-            while let Some(news) = self.switchboard.poll_presence() {
-                // Nobody may be watching.
-                let _ = self.presence.send(news);
-            }
-        }
-    }
-
-    fn handle(&mut self, input: Input) -> Turn {
-        let (unix_now, now) = (unix_now(), Instant::now());
-        let mut origin = None;
-        match input {
-            Input::Attached(connection, side, outbox) => self.attach(connection, side, outbox),
-            Input::Viewer(viewer, message) => {
-                origin = Some(viewer);
-                self.switchboard
-                    .handle_viewer(viewer, message, unix_now, now);
-            }
-            Input::Registration(agent, registration, record) => {
-                origin = Some(agent);
-                self.switchboard
-                    .handle_registration(agent, &registration, record.as_ref(), now);
-            }
-            Input::Agent(agent, message) => {
-                origin = Some(agent);
-                self.switchboard.handle_agent(agent, message);
-            }
-            Input::Gone(connection) => self.forget(connection, now),
-            Input::Presence(instance, reply) => {
-                let _ = reply.send(self.switchboard.presence(&instance));
-            }
-            Input::Counters(reply) => {
-                let _ = reply.send(self.figures());
-            }
-            Input::Directory(instances, revoked) => {
-                self.switchboard.handle_directory(&instances, &revoked);
-            }
-            Input::RelayLost(region) => self.switchboard.handle_relay_lost(&region, now),
-            Input::End(session) => {
-                self.switchboard.handle_end(session);
-            }
-            Input::Drain(done) => {
-                self.drain();
-                let _ = done.send(());
-            }
-        }
-        self.take_turn(origin)
-    }
-
-    fn take_turn(&mut self, origin: Option<ConnectionId>) -> Turn {
-        let mut turn = Turn {
-            origin,
-            ..Turn::default()
-        };
-        while let Some(output) = self.switchboard.poll_output() {
-            match output {
-                Output::Persist(effect) => turn.effects.push(effect),
-                send => turn.sends.push(send),
-            }
-        }
-        turn
-    }
-
-    /// Stores what the turns changed, then sends what they said.
-    async fn finish(&mut self, mut turns: Vec<Turn>) {
-        let effects: Vec<_> = turns
-            .iter_mut()
-            .flat_map(|turn| turn.effects.clone())
-            .collect();
-        let stored = effects.is_empty() || self.commit(effects).await;
-        for turn in turns {
-            if stored || turn.effects.is_empty() || turn.origin.is_none() {
-                turn.sends.into_iter().for_each(|send| self.deliver(send));
-            } else if let Some(origin) = turn.origin {
-                // Nobody is told of what could not be stored; whoever asked comes back.
-                self.close(origin, refusal::not_stored(), close_code::ERROR);
-            }
-        }
-    }
-
-    async fn commit(&self, effects: Vec<Effect>) -> bool {
-        let (done, stored) = oneshot::channel();
-        let request = StoreRequest::Commit { effects, done };
-        self.store.send(request).await.is_ok() && stored.await.unwrap_or(false)
-    }
-
-    fn deliver(&mut self, output: Output) {
-        match output {
-            Output::ToViewer(viewer, message) => self.post(viewer, &message),
-            Output::ToAgent(agent, message) => self.post(agent, &message),
-            Output::Disconnect(connection) => {
-                if let Some((_, outbox)) = self.sockets.remove(&connection) {
-                    let _ = outbox.try_send(Outgoing::Close(close_code::NORMAL));
-                }
-            }
-            Output::Persist(_) => {}
-        }
-    }
-
-    fn post(&mut self, connection: ConnectionId, message: &impl Serialize) {
-        let Some((_, outbox)) = self.sockets.get(&connection) else {
-            return;
-        };
-        let Ok(text) = serde_json::to_string(message) else {
-            return;
-        };
-        if outbox.try_send(Outgoing::Text(text)).is_err() {
-            tracing::debug!(?connection, "socket too slow or gone: closed");
-            // Dropping the sender ends the socket's task, which reports it gone.
-            self.sockets.remove(&connection);
-        }
-    }
-
-    fn attach(&mut self, connection: ConnectionId, side: Side, outbox: mpsc::Sender<Outgoing>) {
-        self.sockets.insert(connection, (side, outbox));
-        if self.draining {
-            self.close(connection, refusal::restarting(), close_code::RESTART);
-        }
-    }
-
-    fn forget(&mut self, connection: ConnectionId, now: Instant) {
-        self.sockets.remove(&connection);
-        self.switchboard.handle_viewer_gone(connection, now);
-        self.switchboard.handle_agent_gone(connection);
-    }
-
-    fn drain(&mut self) {
-        self.draining = true;
-        let everyone: Vec<_> = self.sockets.keys().copied().collect();
-        for connection in everyone {
-            self.close(connection, refusal::restarting(), close_code::RESTART);
-        }
-    }
-
-    /// Says why the socket closes, without ending the session.
-    fn close(&mut self, connection: ConnectionId, problem: protocol::problem::Problem, code: u16) {
-        match self.sockets.get(&connection) {
-            Some((Side::Viewer, _)) => self.post(connection, &ToViewer::Failed { problem }),
-            Some((Side::Agent, _)) => self.post(connection, &ToAgent::Failed { problem }),
-            None => {}
-        }
-        if let Some((_, outbox)) = self.sockets.remove(&connection) {
-            let _ = outbox.try_send(Outgoing::Close(code));
-        }
-    }
-
-    fn figures(&self) -> Figures {
-        Figures {
-            counters: self.switchboard.counters(),
-            sessions: self.switchboard.sessions().len(),
-            instances: self.switchboard.instances().len(),
-            sockets: self.sockets.len(),
-        }
-    }
 }
 
 /// Close codes of RFC 6455 §7.4 and the registry it opens.

@@ -261,6 +261,8 @@ async fn a_drain_sends_everybody_away_with_the_code_for_a_restart() {
     assert_eq!(late.refusal().await, Code::ServiceRestarting);
 }
 
+mod nodes;
+
 struct Server {
     service: Service,
     granter: Arc<Granter>,
@@ -282,6 +284,10 @@ impl Server {
         let (store, requests) = mpsc::channel(16);
         tokio::spawn(answer(requests, database));
         let service = Service::start(granter.clone(), vec![], vec![], store);
+        Self::serve(service, granter).await
+    }
+
+    async fn serve(service: Service, granter: Arc<Granter>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = routes(service.clone(), Origins::new(["http://ours.test"]));
@@ -323,8 +329,14 @@ async fn answer(mut requests: mpsc::Receiver<StoreRequest>, database: Database) 
         match request {
             _ if database == Database::Gone => {}
             StoreRequest::Commit { done, .. } => {
-                done.send(database == Database::Works).unwrap();
+                let committed = match database {
+                    Database::Works => Committed::Stored,
+                    Database::ReadOnly | Database::Gone => Committed::Failed,
+                };
+                done.send(committed).unwrap();
             }
+            // There is one node.
+            StoreRequest::Claim { .. } => {}
             StoreRequest::FindInstance { instance, found } => {
                 let record = InstanceRecord {
                     instance,

@@ -18,6 +18,7 @@ const AGENT: ConnectionId = ConnectionId(2);
 const TTL: Duration = Duration::from_secs(600);
 
 mod agents;
+mod claims;
 mod exchange;
 mod lasting;
 mod moving;
@@ -193,6 +194,7 @@ impl World {
                 Output::Persist(Effect::TicketSpent {
                     ticket,
                     expires_unix,
+                    ..
                 }) => {
                     self.spent.push((*ticket, *expires_unix));
                 }

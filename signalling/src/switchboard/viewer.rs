@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use protocol::Secret;
-use protocol::id::SessionId;
+use protocol::id::{InstanceId, SessionId};
 use protocol::problem::Problem;
 use protocol::signal::{
     CANDIDATES_MAX, Candidate, FromViewer, PathMode, ToAgent, ToViewer, VERSION,
@@ -124,7 +124,7 @@ impl Switchboard {
             self.counters.sessions_evicted += 1;
             self.end(evicted, &refusal::session_ended());
         }
-        self.spend(claims.jti, claims.exp);
+        self.spend(claims.jti, &row.instance, claims.exp);
         self.counters.sessions_opened += 1;
         tracing::info!(session = %row.session, instance = %row.instance, "session opened");
         self.persist(Effect::SessionStored(row.clone()));
@@ -154,10 +154,11 @@ impl Switchboard {
         }
     }
 
-    fn spend(&mut self, ticket: SessionId, expires_unix: u64) {
+    fn spend(&mut self, ticket: SessionId, instance: &InstanceId, expires_unix: u64) {
         self.tickets.spend(ticket, expires_unix);
         self.persist(Effect::TicketSpent {
             ticket,
+            instance: instance.clone(),
             expires_unix,
         });
     }

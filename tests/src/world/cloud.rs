@@ -290,7 +290,9 @@ impl Cloud {
                     self.rows.remove(&session);
                 }
                 Output::Persist(_) => {}
-                Output::Disconnect(connection) => self.disconnect(connection, now),
+                Output::Disconnect(connection) | Output::SendAway(connection) => {
+                    self.disconnect(connection, now);
+                }
                 Output::ToViewer(to, message) => {
                     self.refreshes += usize::from(matches!(message, ToViewer::Refreshed { .. }));
                     self.tell(to, ToEnd::Viewer(Box::new(message)), now);

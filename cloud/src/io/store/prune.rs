@@ -21,6 +21,8 @@ const EXPIRED: &[(&str, &str, &str, Age)] = &[
     ("device", "hash", "created_unix < $1", Age::Device),
     ("access", "id", "revoked_unix < $1", Age::Kept),
     ("access", "id", "expires_unix < $1", Age::Kept),
+    // Of an agent host that never came back, so that no node ended it.
+    ("session", "id", "expires_unix < $1", Age::Kept),
     ("audit", "id", "at_unix < $1", Age::Audit),
     // Somebody signed up, never confirmed, and is nobody's member.
     (

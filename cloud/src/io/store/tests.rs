@@ -28,6 +28,7 @@ async fn a_session_comes_back_as_it_was_stored_and_once() {
         Effect::SessionRemoved(row(2).session),
         Effect::TicketSpent {
             ticket: row(3).session,
+            instance: row(3).instance,
             expires_unix: 7,
         },
     ];
@@ -121,6 +122,70 @@ async fn a_commit_stores_all_of_it_or_nothing() {
     let effects = [Effect::SessionStored(row(1)), Effect::SessionStored(broken)];
     assert!(store.commit(&effects).await.is_err());
     assert!(store.load().await.unwrap().0.is_empty());
+}
+
+#[tokio::test]
+async fn a_claim_brings_the_sessions_of_its_instance_and_its_spent_tickets() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    for name in ["desk", "other"] {
+        store.create_instance(&record(name), NOW).await.unwrap();
+    }
+    let elsewhere = InstanceId::new("other").unwrap();
+    let spent = |id: u128, instance: &InstanceId| Effect::TicketSpent {
+        ticket: row(id).session,
+        instance: instance.clone(),
+        expires_unix: 7,
+    };
+    let desk = row(1).instance;
+    let other = SessionRow {
+        instance: elsewhere.clone(),
+        ..row(2)
+    };
+    let effects = [
+        Effect::SessionStored(row(1)),
+        Effect::SessionStored(other),
+        spent(3, &desk),
+        spent(4, &elsewhere),
+    ];
+    store.commit(&effects).await.unwrap();
+    assert_eq!(store.claim(&desk).await.unwrap().claim, 1);
+    let claimed = store.claim(&desk).await.unwrap();
+    assert_eq!(claimed.claim, 2);
+    assert_eq!(claimed.sessions, [row(1)]);
+    assert_eq!(claimed.spent_tickets, [(row(3).session, 7)]);
+    assert_eq!(store.claims().await.unwrap(), HashMap::from([(desk, 2)]));
+}
+
+#[tokio::test]
+async fn what_relies_on_an_older_claim_is_not_stored_and_what_was_stored_is_claimed() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    store.create_instance(&record("desk"), NOW).await.unwrap();
+    let desk = row(0).instance;
+    let mut held = store.claim(&desk).await.unwrap().claim;
+    for id in 0..40 {
+        let effects = [Effect::SessionStored(row(id))];
+        let claims = HashMap::from([(desk.clone(), held)]);
+        // Another node claims it at the same moment.
+        let (stored, claimed) =
+            tokio::join!(store.commit_as(&effects, &claims), store.claim(&desk));
+        let (stored, claimed) = (stored.unwrap(), claimed.unwrap());
+        let taken_over = claimed.sessions.contains(&row(id));
+        held = claimed.claim;
+        match stored {
+            Committed::Stored => assert!(taken_over, "acknowledged, and lost"),
+            Committed::Fenced(by) => {
+                assert!(!taken_over);
+                assert_eq!(by, HashMap::from([(desk.clone(), held)]));
+            }
+            Committed::Failed => panic!("the database works"),
+        }
+    }
+    let nobody = HashMap::from([(desk.clone(), held - 1)]);
+    let late = [Effect::SessionStored(row(99))];
+    let committed = store.commit_as(&late, &nobody).await.unwrap();
+    assert_eq!(committed, Committed::Fenced(HashMap::from([(desk, held)])));
 }
 
 #[tokio::test]
