@@ -10,8 +10,10 @@ use protocol::token::SESSION_TTL_MAX;
 use serde::Deserialize;
 use signalling::grant::{Region, Relay, Terms};
 
+pub mod container;
 pub mod oidc;
 
+pub use container::ContainerConfig;
 pub use oidc::OidcConfig;
 
 /// The file as it is written.
@@ -54,6 +56,9 @@ pub struct Config {
     /// Desktops on this machine; without it there are only those that somebody else runs.
     #[serde(default)]
     pub embedded: Option<EmbeddedConfig>,
+    /// Desktops as containers of this machine, instead.
+    #[serde(default)]
+    pub container: Option<ContainerConfig>,
 }
 
 /// The server that takes mails.
@@ -278,6 +283,12 @@ impl Config {
         }
         if let Some(oidc) = &self.oidc {
             oidc.check()?;
+        }
+        if let Some(container) = &self.container {
+            container.check()?;
+            if self.embedded.is_some() {
+                return refuse("desktops have one driver: remove `embedded` or `container`".into());
+            }
         }
         let ttl = self.session.token_ttl_secs;
         if !(1..=SESSION_TTL_MAX.as_secs()).contains(&ttl) {

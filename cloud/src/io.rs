@@ -5,6 +5,7 @@ use std::process::ExitCode;
 mod admin;
 mod api;
 mod args;
+mod container;
 mod desktops;
 mod driver;
 mod embedded;

@@ -182,6 +182,21 @@ const TESTS: &[Need] = &[
         },
         "passes messages between nodes of the cloud, started by the tests for themselves",
     ),
+    need(
+        "podman",
+        Probe::Program("podman"),
+        "runs desktops as containers, for the tests of that driver",
+    ),
+    need(
+        "runc",
+        Probe::Program("runc"),
+        "starts Podman's containers; crun of Debian 12 fails on machines with both kinds of cgroups",
+    ),
+    need(
+        "busybox-static",
+        Probe::Program("busybox"),
+        "all there is in the containers of tests",
+    ),
 ];
 
 /// To let other people's clients talk to the relay.

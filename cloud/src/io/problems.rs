@@ -230,7 +230,7 @@ pub(super) fn no_driver() -> Problem {
     Problem::new(
         Code::NotManaged,
         "This service does not start desktops.",
-        "Ask who runs the service to configure a driver, for example with [embedded].",
+        "Ask who runs the service to configure a driver, [embedded] or [container].",
     )
 }
 

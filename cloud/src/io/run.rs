@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing_subscriber::EnvFilter;
 
 use super::args::LogFormat;
+use super::container::Containers;
 use super::desktops::EVENT_SOCKETS_MAX;
 use super::embedded::Embedded;
 use super::identity::{Identity, Outbox};
@@ -69,7 +70,7 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
     let granter = granter(config, &state, &url)?;
     let signalling = start_node(&config.bus, granter.clone(), &store).await?;
     let metrics = Arc::new(Metrics::default());
-    let keeper = start_keeper(config, &store, &signalling, address)?;
+    let keeper = start_keeper(config, &store, &signalling, address, &url)?;
     let outbox = Outbox::open(config, metrics.clone())?;
     let watched = Watched {
         store: store.clone(),
@@ -224,13 +225,19 @@ async fn prune(store: Store, retention: RetentionConfig, metrics: Arc<Metrics>) 
     }
 }
 
-/// Looks after the desktops of this machine, if there are to be any.
+/// Looks after the desktops of this machine, by the driver that is configured.
 fn start_keeper(
     config: &Config,
     store: &Store,
     signalling: &Service,
     address: SocketAddr,
+    url: &str,
 ) -> Result<Keeper> {
+    if let Some(container) = config.container.clone() {
+        let cloud_url = container.cloud_url.clone();
+        let driver = Containers::new(container, cloud_url.unwrap_or_else(|| url.to_owned()));
+        return Ok(Keeper::start(store.clone(), signalling.clone(), driver));
+    }
     let Some(embedded) = config.embedded.clone() else {
         return Ok(Keeper::without_driver(signalling.clone()));
     };

@@ -49,6 +49,12 @@ impl Size {
         }
     }
 
+    /// Memory of all programs of a desktop together where it can be told, in bytes: a browser and
+    /// what else is open beside it.
+    pub fn desktop_memory_max(self) -> u64 {
+        2 * self.program_memory_max()
+    }
+
     /// Processes and threads at once: a browser with a dozen tabs has 300.
     pub fn tasks_max(self) -> u32 {
         match self {

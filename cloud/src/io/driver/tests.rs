@@ -18,6 +18,9 @@ pub(crate) trait Ground {
     /// Ends the agent host behind the driver's back.
     fn kill_agent_host(&self, instance: &InstanceId) -> impl Future<Output = ()>;
 
+    /// Ends every process of the desktop, as a machine that goes down would.
+    fn cut_power(&self, instance: &InstanceId) -> impl Future<Output = ()>;
+
     fn leave_file(&self, instance: &InstanceId);
 
     fn has_file(&self, instance: &InstanceId) -> bool;
@@ -36,6 +39,7 @@ pub(crate) async fn conforms(ground: &impl Ground) {
     starts_once_and_stops_for_good(ground).await;
     replaces_an_older_life(ground).await;
     repairs_what_ended_and_leaves_the_rest(ground).await;
+    comes_back_after_the_power_was_cut(ground).await;
     is_found_by_the_next_service(ground).await;
     survives_a_start_that_was_given_up(ground).await;
     ends_what_nobody_knows_and_keeps_its_files(ground).await;
@@ -79,6 +83,20 @@ async fn repairs_what_ended_and_leaves_the_rest(ground: &impl Ground) {
         panic!("{found:?} without an agent host");
     };
     assert!(cause.contains("agent host"), "{cause}");
+    driver.start(order(2)).await.unwrap();
+    let found = driver.inspect(&desk).await.unwrap();
+    assert_eq!(found, Machine::Up(Generation(2)));
+    assert_eq!(ground.displays(&desk), 1);
+}
+
+async fn comes_back_after_the_power_was_cut(ground: &impl Ground) {
+    let (driver, desk) = (ground.driver(), desk());
+    driver.start(order(2)).await.unwrap();
+    ground.leave_file(&desk);
+    ground.cut_power(&desk).await;
+    assert_eq!(driver.inspect(&desk).await.unwrap(), Machine::Absent);
+    assert_eq!(ground.displays(&desk), 0);
+    assert!(ground.has_file(&desk));
     driver.start(order(2)).await.unwrap();
     let found = driver.inspect(&desk).await.unwrap();
     assert_eq!(found, Machine::Up(Generation(2)));
@@ -228,6 +246,10 @@ impl Ground for Pretend {
 
     async fn kill_agent_host(&self, instance: &InstanceId) {
         self.noted().without_agent_host.insert(instance.clone());
+    }
+
+    async fn cut_power(&self, instance: &InstanceId) {
+        self.noted().up.remove(instance);
     }
 
     fn leave_file(&self, instance: &InstanceId) {

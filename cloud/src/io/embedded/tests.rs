@@ -190,6 +190,17 @@ impl Ground for Lab {
         record.agent_host.unwrap().end().await;
     }
 
+    async fn cut_power(&self, instance: &InstanceId) {
+        let place = self.driver().place(instance);
+        for pid in processes::marked(place.folder()) {
+            let mut kill = tokio::process::Command::new("kill");
+            let _ = kill.args(["-9", &pid.to_string()]).status().await;
+        }
+        while !processes::marked(place.folder()).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn leave_file(&self, instance: &InstanceId) {
         fs::write(self.driver().place(instance).home().join("kept"), "x").unwrap();
     }
