@@ -18,6 +18,7 @@ const INCIDENTS_MAX: usize = 100;
 const INCIDENT_AGE_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "io", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     Operational,
@@ -27,6 +28,7 @@ pub enum Level {
 
 /// A part people know by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "io", derive(utoipa::ToSchema))]
 pub struct Part {
     pub name: String,
     pub level: Level,
@@ -35,6 +37,7 @@ pub struct Part {
 
 /// A relay as its region lists it; without an address, which is nobody's business.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "io", derive(utoipa::ToSchema))]
 pub struct Relay {
     pub region: String,
     pub state: RelayState,
@@ -44,6 +47,7 @@ pub struct Relay {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "io", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RelayState {
     Serving,
@@ -57,6 +61,7 @@ pub enum RelayState {
 
 /// A time in which a part was not operational.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "io", derive(utoipa::ToSchema))]
 pub struct Incident {
     pub part: String,
     /// The worst it got to.
@@ -67,6 +72,7 @@ pub struct Incident {
 
 /// Everything the status page says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "io", derive(utoipa::ToSchema))]
 pub struct Report {
     pub written_unix: u64,
     pub components: Vec<Part>,
@@ -74,6 +80,7 @@ pub struct Report {
     #[serde(default)]
     pub relays: Vec<Relay>,
     /// Newest first.
+    #[cfg_attr(feature = "io", schema(value_type = Vec<Incident>))]
     pub incidents: VecDeque<Incident>,
 }
 

@@ -12,6 +12,7 @@ mod embedded;
 mod identity;
 mod keeper;
 mod metrics;
+mod openapi;
 mod pages;
 mod problems;
 mod run;
@@ -40,6 +41,10 @@ pub fn main() -> ExitCode {
 fn start(args: &args::Args) -> anyhow::Result<()> {
     if let Some(args::Command::Completions { shell }) = &args.command {
         args::print_completions(*shell);
+        return Ok(());
+    }
+    if let Some(args::Command::Openapi) = &args.command {
+        println!("{:#}", openapi::document());
         return Ok(());
     }
     let config = args.configuration()?;

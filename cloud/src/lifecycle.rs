@@ -26,6 +26,7 @@ pub enum Desired {
 
 /// What people see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "io", derive(utoipa::ToSchema))]
 pub enum State {
     Stopped,
     Starting,

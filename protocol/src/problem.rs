@@ -90,6 +90,49 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code there is, in the order of their definition.
+    pub const ALL: [Self; 39] = [
+        Self::InstanceNotOnline,
+        Self::InstanceUnknown,
+        Self::SessionExpired,
+        Self::SessionIdle,
+        Self::SessionEnded,
+        Self::TicketUsed,
+        Self::TicketExpired,
+        Self::TokenInvalid,
+        Self::AccessDenied,
+        Self::RegionUnavailable,
+        Self::NoPath,
+        Self::DisplayLost,
+        Self::ProtocolVersion,
+        Self::NotFound,
+        Self::BadMessage,
+        Self::MessageTooLarge,
+        Self::TooMany,
+        Self::ServiceRestarting,
+        Self::ServiceUnreachable,
+        Self::SignInFailed,
+        Self::SignInRequired,
+        Self::EmailUnconfirmed,
+        Self::AccountLocked,
+        Self::LinkInvalid,
+        Self::PasswordUnsuitable,
+        Self::NotPermitted,
+        Self::CrossSite,
+        Self::WorkspaceUnknown,
+        Self::LastOwner,
+        Self::NameTaken,
+        Self::ConfirmationNeeded,
+        Self::QuotaReached,
+        Self::DesktopFailed,
+        Self::NotManaged,
+        Self::SessionMismatch,
+        Self::ProviderFailed,
+        Self::AccountNotLinked,
+        Self::ServiceBusy,
+        Self::Internal,
+    ];
+
     /// The code as it is written everywhere: `INSTANCE_NOT_ONLINE`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -245,14 +288,17 @@ mod tests {
 
     #[test]
     fn the_json_form_of_a_code_is_the_written_form() {
-        for code in [
-            Code::InstanceNotOnline,
-            Code::TicketUsed,
-            Code::NoPath,
-            Code::Internal,
-        ] {
+        for code in Code::ALL {
             let json = serde_json::to_string(&code).unwrap();
             assert_eq!(json, format!("\"{}\"", code.as_str()));
         }
+    }
+
+    #[test]
+    fn the_list_of_codes_is_whole() {
+        // serde names every variant when it meets one that is none.
+        let error = serde_json::from_str::<Code>("\"?\"").unwrap_err();
+        let names = error.to_string().matches('`').count() / 2 - 1;
+        assert_eq!(names, Code::ALL.len(), "{error}");
     }
 }

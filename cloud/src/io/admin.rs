@@ -22,7 +22,7 @@ pub(super) async fn execute(command: &Command, config: &Config) -> Result<()> {
         Command::Instance(command) => instance(command, config, &store).await?,
         Command::Access(command) => access(command, config, &store).await?,
         Command::Member(command) => member(command, &store).await?,
-        Command::Completions { .. } => return Ok(()),
+        Command::Openapi | Command::Completions { .. } => return Ok(()),
     };
     println!("{answer}");
     Ok(())

@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, FromRef, Path, Request, State};
+use axum::Json;
+use axum::extract::{FromRef, Path, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use protocol::Secret;
 use protocol::id::{InstanceId, SessionId};
 use protocol::problem::Problem;
 use protocol::signal::Role;
 use protocol::token::TICKET_TTL;
-use serde_json::json;
+use serde::Serialize;
 use signalling::Granter;
 use signalling::io::{Service, problem_response, unix_now};
 use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::desktops;
@@ -28,9 +31,6 @@ use super::store::Store;
 use crate::access::AccessKey;
 use crate::config::QuotaConfig;
 use crate::metrics::Metrics;
-
-/// No request here has a body worth the name, in bytes.
-const BODY_LEN_MAX: usize = 64 * 1024;
 
 #[derive(Clone)]
 pub(super) struct Api {
@@ -54,17 +54,31 @@ impl FromRef<Api> for Identity {
     }
 }
 
-pub(super) fn routes(api: Api) -> Router {
-    Router::new()
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
         .merge(desktops::routes())
-        .route("/api/v1/instances/{id}", get(instance))
-        .route("/api/v1/instances/{id}/tickets", post(ticket))
-        .route("/healthz", get(health))
-        .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
-        .with_state(api)
+        .routes(routes!(instance))
+        .routes(routes!(ticket))
+        .routes(routes!(health))
+}
+
+/// Shown to signalling once, soon.
+#[derive(Serialize, ToSchema)]
+struct Ticket {
+    #[schema(value_type = String)]
+    ticket: Secret,
+    expires_in_secs: u64,
 }
 
 /// A connect ticket for the instance that the access key, or the member's sign-in, opens.
+#[utoipa::path(
+    post,
+    path = "/api/v1/instances/{id}/tickets",
+    params(("id" = String, Path)),
+    responses((status = 200, description = "Good once, and for a minute", body = Ticket)),
+    security(("session" = []), ("key" = [])),
+    extensions(("x-codes" = json!(["INSTANCE_UNKNOWN"]))),
+)]
 async fn ticket(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Response {
     let parts = request.into_parts().0;
     let ticket = match api.admit(&id, &parts).await {
@@ -78,16 +92,36 @@ async fn ticket(State(api): State<Api>, Path(id): Path<String>, request: Request
         Err(problem) => return problem_response(&problem),
     };
     match ticket {
-        Ok(ticket) => Json(json!({
-            "ticket": ticket,
-            "expires_in_secs": TICKET_TTL.as_secs(),
-        }))
+        Ok(ticket) => Json(Ticket {
+            ticket,
+            expires_in_secs: TICKET_TTL.as_secs(),
+        })
         .into_response(),
         Err(_) => problem_response(&problems::internal()),
     }
 }
 
+/// What whoever may use an instance is told of it.
+#[derive(Serialize, ToSchema)]
+struct Instance {
+    #[schema(value_type = String)]
+    instance: InstanceId,
+    state: crate::lifecycle::State,
+    region: Option<String>,
+    /// `control` or `view`.
+    #[schema(value_type = String)]
+    role: Role,
+}
+
 /// The instance's state, for whoever may use it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/instances/{id}",
+    params(("id" = String, Path)),
+    responses((status = 200, description = "As it is now", body = Instance)),
+    security(("session" = []), ("key" = [])),
+    extensions(("x-codes" = json!(["INSTANCE_UNKNOWN"]))),
+)]
 async fn instance(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Response {
     let parts = request.into_parts().0;
     let access = match api.admit(&id, &parts).await {
@@ -99,18 +133,30 @@ async fn instance(State(api): State<Api>, Path(id): Path<String>, request: Reque
         Err(error) => return problem_response(&failed(&error)),
     };
     let state = api.keeper.see(&access.instance).await.state;
-    Json(json!({
-        "instance": access.instance,
-        "state": state,
-        "region": region,
-        "role": access.role,
-    }))
+    Json(Instance {
+        instance: access.instance,
+        state,
+        region,
+        role: access.role,
+    })
     .into_response()
 }
 
+/// The service answers and can use its database.
+#[derive(Serialize, ToSchema)]
+struct Sound {
+    ok: bool,
+}
+
+/// Whether the service can do its work.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    responses((status = 200, description = "It can", body = Sound)),
+)]
 async fn health(State(api): State<Api>) -> Response {
     match (api.signalling.figures().await, api.store.check().await) {
-        (Some(_), Ok(())) => Json(json!({ "ok": true })).into_response(),
+        (Some(_), Ok(())) => Json(Sound { ok: true }).into_response(),
         _ => problem_response(&problems::internal()),
     }
 }

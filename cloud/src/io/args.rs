@@ -19,7 +19,8 @@ const EXAMPLES: &str = "Examples:
   multiclaw-cloud --config cloud.toml
   multiclaw-cloud --config cloud.toml --check-config
   multiclaw-cloud --config cloud.toml instance create --id desk --region local
-  multiclaw-cloud --config cloud.toml access create --instance desk --ttl-secs 3600";
+  multiclaw-cloud --config cloud.toml access create --instance desk --ttl-secs 3600
+  multiclaw-cloud openapi";
 
 /// Signs people in, knows the instances, introduces viewers to agent hosts.
 #[derive(Debug, Parser)]
@@ -87,6 +88,8 @@ pub(super) enum Command {
     /// Add people to the workspace.
     #[command(subcommand)]
     Member(MemberCommand),
+    /// Print the description of the HTTP API (OpenAPI), which the service also serves.
+    Openapi,
     /// Print shell completions.
     Completions { shell: Shell },
 }

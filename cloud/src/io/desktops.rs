@@ -7,17 +7,19 @@ mod events;
 mod view;
 
 pub(super) use events::SOCKETS_MAX as EVENT_SOCKETS_MAX;
+use view::DesktopView;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
 use protocol::id::InstanceId;
 use rand::RngExt;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use signalling::io::unix_now;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::api::Api;
 use super::identity::{Admin, Caller, Refusal};
@@ -33,23 +35,30 @@ const SUFFIX_LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
 /// Longest name of a desktop: its id fits a host name's label.
 const NAME_LEN_MAX: usize = 40;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/v1/instances", get(list).post(create))
-        .route("/api/v1/instances/events", get(events::accept))
-        .route("/api/v1/instances/{id}", delete(remove))
-        .route("/api/v1/instances/{id}/start", post(start))
-        .route("/api/v1/instances/{id}/stop", post(stop))
-        .route("/api/v1/instances/{id}/restart", post(restart))
-        .route("/api/v1/instances/{id}/log", get(log))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(events::accept))
+        .routes(routes!(remove))
+        .routes(routes!(start))
+        .routes(routes!(stop))
+        .routes(routes!(restart))
+        .routes(routes!(log))
 }
 
-async fn list(State(api): State<Api>, caller: Caller) -> Result<Json<Vec<Value>>, Refusal> {
+/// The desktops of the workspace.
+#[utoipa::path(
+    get,
+    path = "/api/v1/instances",
+    responses((status = 200, description = "All of them", body = [DesktopView])),
+    security(("session" = [])),
+)]
+async fn list(State(api): State<Api>, caller: Caller) -> Result<Json<Vec<DesktopView>>, Refusal> {
     Ok(Json(view::all(&api, &caller).await?))
 }
 
 /// What a person asks for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewDesktop {
     name: String,
@@ -59,11 +68,20 @@ struct NewDesktop {
     region: Option<String>,
 }
 
+/// Makes a desktop and starts it.
+#[utoipa::path(
+    post,
+    path = "/api/v1/instances",
+    request_body = NewDesktop,
+    responses((status = 201, description = "It is being started", body = DesktopView)),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["NOT_PERMITTED", "NOT_MANAGED", "QUOTA_REACHED"]))),
+)]
 async fn create(
     State(api): State<Api>,
     Admin(caller): Admin,
     Json(asked): Json<NewDesktop>,
-) -> Result<(StatusCode, Json<Value>), Refusal> {
+) -> Result<(StatusCode, Json<DesktopView>), Refusal> {
     if !api.keeper.has_driver() {
         return Err(problems::no_driver().into());
     }
@@ -84,14 +102,41 @@ async fn create(
     Ok((StatusCode::CREATED, Json(seen)))
 }
 
+/// Wants a desktop to run.
+#[utoipa::path(
+    post,
+    path = "/api/v1/instances/{id}/start",
+    params(("id" = String, Path)),
+    responses((status = 202, description = "Wanted")),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["INSTANCE_UNKNOWN", "NOT_MANAGED", "QUOTA_REACHED"]))),
+)]
 async fn start(state: State<Api>, caller: Caller, id: Path<String>) -> Result<StatusCode, Refusal> {
     wish(state, caller, id, Wish::Start).await
 }
 
+/// Wants a desktop to be stopped; its files stay.
+#[utoipa::path(
+    post,
+    path = "/api/v1/instances/{id}/stop",
+    params(("id" = String, Path)),
+    responses((status = 202, description = "Wanted")),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["INSTANCE_UNKNOWN", "NOT_MANAGED"]))),
+)]
 async fn stop(state: State<Api>, caller: Caller, id: Path<String>) -> Result<StatusCode, Refusal> {
     wish(state, caller, id, Wish::Stop).await
 }
 
+/// Wants a desktop to begin anew.
+#[utoipa::path(
+    post,
+    path = "/api/v1/instances/{id}/restart",
+    params(("id" = String, Path)),
+    responses((status = 202, description = "Wanted")),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["INSTANCE_UNKNOWN", "NOT_MANAGED", "QUOTA_REACHED"]))),
+)]
 async fn restart(
     state: State<Api>,
     caller: Caller,
@@ -125,12 +170,22 @@ async fn wish(
 }
 
 /// The second step of a deletion: the id once more.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Confirmation {
     confirm: Option<String>,
 }
 
+/// Deletes a desktop and all its files, for good.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/instances/{id}",
+    params(("id" = String, Path)),
+    request_body = Confirmation,
+    responses((status = 202, description = "It is gone for good")),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["INSTANCE_UNKNOWN", "NOT_PERMITTED", "CONFIRMATION_NEEDED"]))),
+)]
 async fn remove(
     State(api): State<Api>,
     Admin(caller): Admin,
@@ -154,14 +209,29 @@ async fn remove(
     Ok(StatusCode::ACCEPTED)
 }
 
+/// The end of what the parts of a desktop said.
+#[derive(Serialize, ToSchema)]
+struct Log {
+    log: String,
+}
+
+/// The end of what a desktop's programs said.
+#[utoipa::path(
+    get,
+    path = "/api/v1/instances/{id}/log",
+    params(("id" = String, Path)),
+    responses((status = 200, description = "Plain text, in lines", body = Log)),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["INSTANCE_UNKNOWN"]))),
+)]
 async fn log(
     State(api): State<Api>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Log>, Refusal> {
     let desktop = api.desktop_of(&caller, &id).await?;
     let log = api.keeper.log(&desktop.instance).await;
-    Ok(Json(json!({ "log": log })))
+    Ok(Json(Log { log }))
 }
 
 impl Api {

@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::Result;
-use axum::Router;
 use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
 use axum::http::header::{COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
@@ -24,6 +23,7 @@ use axum::response::{IntoResponse, Response};
 use protocol::Secret;
 use protocol::problem::Problem;
 use signalling::io::{problem_response, unix_now};
+use utoipa_axum::router::OpenApiRouter;
 
 use super::problems;
 use super::store::Store;
@@ -77,14 +77,13 @@ impl Identity {
         })))
     }
 
-    pub(super) fn routes(self) -> Router {
-        Router::new()
+    pub(super) fn routes() -> OpenApiRouter<Self> {
+        OpenApiRouter::new()
             .merge(auth::routes())
             .merge(links::routes())
             .merge(members::routes())
             .merge(oidc::routes())
             .merge(sign_ins::routes())
-            .with_state(self)
     }
 
     fn store(&self) -> &Store {

@@ -1,11 +1,60 @@
-//! The refusals of the HTTP API.
+//! The refusals of the HTTP API: every one is a [`Problem`], also where the framework refuses.
 
 use std::time::Duration;
 
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::middleware::Next;
+use axum::response::Response;
 use protocol::id::InstanceId;
 use protocol::problem::{Code, Problem};
+use signalling::io::problem_response;
 
 use crate::identity::password::Unsuitable;
+
+/// Longest sentence of the framework's that is passed on, in bytes.
+const REFUSAL_LEN_MAX: usize = 1024;
+
+/// Says as a problem what the framework refused in words of its own: a body, a path, a method.
+pub(super) async fn say(request: Request, next: Next) -> Response {
+    let ours = request.uri().path().starts_with("/api/");
+    let response = next.run(request).await;
+    let status = response.status();
+    let said = response.headers().get(CONTENT_TYPE);
+    let is_problem = said.is_some_and(|kind| kind == "application/json");
+    if !ours || is_problem || !status.is_client_error() {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let text = to_bytes(body, REFUSAL_LEN_MAX).await.unwrap_or_default();
+    let mut response = problem_response(&refused(status, &String::from_utf8_lossy(&text)));
+    if let Some(methods) = parts.headers.get(ALLOW) {
+        response.headers_mut().insert(ALLOW, methods.clone());
+    }
+    response
+}
+
+fn refused(status: StatusCode, text: &str) -> Problem {
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
+            Code::NotFound,
+            "Nothing at this address answers to this method.",
+            "Look it up in /api/v1/openapi.json.",
+        ),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+            Code::MessageTooLarge,
+            "The request is larger than any that makes sense here.",
+            "Send less.",
+        ),
+        _ => Problem::new(
+            Code::BadMessage,
+            format!("The request was not understood. {text}"),
+            "Compare it with /api/v1/openapi.json.",
+        ),
+    }
+}
 
 pub(super) fn key_refused() -> Problem {
     Problem::new(

@@ -28,7 +28,7 @@ use super::pages::Transport;
 use super::state::StateFolder;
 use super::status::{Status, Watched};
 use super::store::{self, Store};
-use super::{api, metrics, pages, problems};
+use super::{api, metrics, openapi, pages, problems};
 use crate::config::{Bus, Config, RetentionConfig};
 use crate::identity::Hosts;
 use crate::metrics::Metrics;
@@ -149,15 +149,14 @@ pub(super) fn router(api: api::Api, url: &str) -> Router {
         Transport::Http
     };
     let signalling = signalling::io::routes(api.signalling.clone(), Origins::new([url]));
-    let identity = api.identity.clone().routes();
     let status = api.status.clone().routes();
     let counting = middleware::from_fn_with_state(api.metrics.clone(), metrics::count);
-    api::routes(api)
-        .merge(identity)
+    openapi::router(api)
         .merge(status)
         .merge(signalling)
         .merge(pages::routes())
         .fallback(async || problem_response(&problems::not_found()))
+        .layer(middleware::from_fn(problems::say))
         .layer(middleware::from_fn(pages::refuse_nul))
         .layer(middleware::from_fn_with_state(
             transport,
@@ -303,4 +302,4 @@ impl Signals {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -18,6 +18,8 @@ use axum::{Json, Router};
 use signalling::Granter;
 use signalling::io::{Service, unix_now};
 use signalling::relays::{self, Standing};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::keeper::Keeper;
 use super::store::Store;
@@ -75,8 +77,12 @@ impl Status {
             .route("/status", get(async || Redirect::permanent("/status/")))
             .route("/status/", get(page))
             .route(&format!("/status/{STYLE_NAME}"), get(style))
-            .route("/api/v1/status", get(json))
             .with_state(self)
+    }
+
+    /// What the page says, for programs.
+    pub(super) fn api() -> OpenApiRouter<Self> {
+        OpenApiRouter::new().routes(routes!(json))
     }
 
     pub(super) fn report(&self) -> Report {
@@ -105,6 +111,12 @@ async fn style() -> Response {
         .into_response()
 }
 
+/// How the service is doing: components, regions, relays, incidents.
+#[utoipa::path(
+    get,
+    path = "/api/v1/status",
+    responses((status = 200, description = "As the status page says it", body = Report)),
+)]
 async fn json(State(status): State<Status>) -> Json<Report> {
     Json(status.report())
 }

@@ -30,6 +30,7 @@ pub struct Order {
 
 /// How much of a machine a desktop gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "io", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Size {
     #[default]

@@ -32,6 +32,14 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// A socket that does not take a message within this is closed.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 
+/// News of the workspace's desktops, over a WebSocket that only our own page may open.
+#[utoipa::path(
+    get,
+    path = "/api/v1/instances/events",
+    responses((status = 101, description = "The socket; each message is one JSON object")),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["CROSS_SITE", "TOO_MANY"]))),
+)]
 pub(super) async fn accept(
     State(api): State<Api>,
     caller: Caller,

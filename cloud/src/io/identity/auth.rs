@@ -3,16 +3,17 @@
 
 use std::time::Instant;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use protocol::Secret;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use signalling::io::unix_now;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::{Caller, CostlyVisit, Identity, Refusal, Visit};
@@ -26,25 +27,47 @@ use crate::io::store::identity::Account;
 /// A browser is known for two years.
 const DEVICE_SECS: u64 = 2 * 365 * 24 * 3600;
 
-pub(super) fn routes() -> Router<Identity> {
-    Router::new()
-        .route("/api/v1/auth/sign-in", post(sign_in))
-        .route("/api/v1/auth/sign-out", post(sign_out))
-        .route(
-            "/api/v1/auth/sign-out-everywhere",
-            post(sign_out_everywhere),
-        )
-        .route("/api/v1/auth/refresh", post(refresh))
-        .route("/api/v1/me", get(me))
+pub(super) fn routes() -> OpenApiRouter<Identity> {
+    OpenApiRouter::new()
+        .routes(routes!(sign_in))
+        .routes(routes!(sign_out))
+        .routes(routes!(sign_out_everywhere))
+        .routes(routes!(refresh))
+        .routes(routes!(me))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Credentials {
     pub(super) email: String,
+    #[schema(value_type = String)]
     pub(super) password: Secret,
 }
 
+/// Who is signed in, where, and by which of their sign-ins.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Me {
+    id: String,
+    email: String,
+    role: MemberRole,
+    workspace: String,
+    session: String,
+}
+
+/// Where a browser goes on to, because it signed in with another provider.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Continuation {
+    continue_at: String,
+}
+
+/// Signs in with email and password.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/sign-in",
+    request_body = Credentials,
+    responses((status = 200, description = "Signed in; the cookie is set", body = Me)),
+    extensions(("x-codes" = json!(["SIGN_IN_FAILED", "EMAIL_UNCONFIRMED", "ACCOUNT_LOCKED", "TOO_MANY", "SERVICE_BUSY"]))),
+)]
 async fn sign_in(
     State(identity): State<Identity>,
     CostlyVisit(visit): CostlyVisit,
@@ -166,7 +189,7 @@ impl Identity {
         let none = guard::set_cookie(guard::session_cookie(self.https()), "", 0, self.https());
         let cookie = [(SET_COOKIE, none)];
         Ok(match self.sign_out_elsewhere(sign_in).await {
-            Some(url) => (cookie, Json(json!({ "continue_at": url }))).into_response(),
+            Some(url) => (cookie, Json(Continuation { continue_at: url })).into_response(),
             None => (StatusCode::NO_CONTENT, cookie).into_response(),
         })
     }
@@ -184,6 +207,13 @@ impl Identity {
     }
 }
 
+/// Ends this sign-in.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/sign-out",
+    responses((status = 204, description = "Signed out"), (status = 200, description = "Signed out; the provider wants to be told, too", body = Continuation)),
+    security(("session" = [])),
+)]
 async fn sign_out(
     State(identity): State<Identity>,
     Caller { sign_in, .. }: Caller,
@@ -192,6 +222,13 @@ async fn sign_out(
     identity.end(&sign_in, Some(&id), "signed out").await
 }
 
+/// Ends every sign-in of the caller's account.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/sign-out-everywhere",
+    responses((status = 204, description = "Signed out"), (status = 200, description = "Signed out; the provider wants to be told, too", body = Continuation)),
+    security(("session" = [])),
+)]
 async fn sign_out_everywhere(
     State(identity): State<Identity>,
     Caller { sign_in, .. }: Caller,
@@ -201,6 +238,12 @@ async fn sign_out_everywhere(
 }
 
 /// The next handle. A refusal never takes the cookie away: another request may have won.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/refresh",
+    responses((status = 200, description = "The cookie is replaced", body = Me)),
+    security(("session" = [])),
+)]
 async fn refresh(State(identity): State<Identity>, caller: Caller) -> Result<Response, Refusal> {
     let old = hash_of(&caller.handle);
     let salt: [u8; 32] = rand::random();
@@ -220,16 +263,23 @@ async fn refresh(State(identity): State<Identity>, caller: Caller) -> Result<Res
     Ok((cookie, Json(about(&caller.sign_in))).into_response())
 }
 
-async fn me(caller: Caller) -> Json<serde_json::Value> {
+/// Who is signed in.
+#[utoipa::path(
+    get,
+    path = "/api/v1/me",
+    responses((status = 200, description = "The caller", body = Me)),
+    security(("session" = [])),
+)]
+async fn me(caller: Caller) -> Json<Me> {
     Json(about(&caller.sign_in))
 }
 
-fn about(sign_in: &SignIn) -> serde_json::Value {
-    json!({
-        "id": sign_in.account,
-        "email": sign_in.email,
-        "role": sign_in.role,
-        "workspace": sign_in.workspace.as_str(),
-        "session": sign_in.id,
-    })
+fn about(sign_in: &SignIn) -> Me {
+    Me {
+        id: sign_in.account.clone(),
+        email: sign_in.email.to_string(),
+        role: sign_in.role,
+        workspace: sign_in.workspace.to_string(),
+        session: sign_in.id.clone(),
+    }
 }

@@ -3,16 +3,18 @@
 //! Asking for a mail answers the same for every address. Sign-up here makes an account; a place in
 //! the workspace comes with an invitation only.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::post;
-use axum::{Json, Router};
 use protocol::Secret;
 use serde::Deserialize;
 use signalling::io::unix_now;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::auth::Credentials;
+use super::auth::{Credentials, Me};
 use super::{CostlyVisit, Identity, Refusal, Visit};
 use crate::access::secret_from;
 use crate::identity::link::Purpose;
@@ -24,43 +26,56 @@ use crate::io::store::identity::{Account, Link};
 /// No second mail of a kind to an address within so many seconds: nobody's mailbox is flooded.
 const MAIL_EVERY_SECS: u64 = 60;
 
-pub(super) fn routes() -> Router<Identity> {
-    Router::new()
-        .route("/api/v1/auth/sign-up", post(sign_up))
-        .route("/api/v1/auth/resend", post(resend))
-        .route("/api/v1/auth/confirm", post(confirm))
-        .route("/api/v1/auth/forgot", post(forgot))
-        .route("/api/v1/auth/reset", post(reset))
-        .route("/api/v1/auth/accept", post(accept))
+pub(super) fn routes() -> OpenApiRouter<Identity> {
+    OpenApiRouter::new()
+        .routes(routes!(sign_up))
+        .routes(routes!(resend))
+        .routes(routes!(confirm))
+        .routes(routes!(forgot))
+        .routes(routes!(reset))
+        .routes(routes!(accept))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Address {
     email: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Token {
+    #[schema(value_type = String)]
     token: Secret,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewPassword {
+    #[schema(value_type = String)]
     token: Secret,
+    #[schema(value_type = String)]
     password: Secret,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Acceptance {
+    #[schema(value_type = String)]
     token: Secret,
     /// Of somebody who has no account yet.
+    #[schema(value_type = Option<String>)]
     password: Option<Secret>,
 }
 
+/// Makes an account; the answer is the same for every address.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/sign-up",
+    request_body = Credentials,
+    responses((status = 202, description = "A mail is on its way if the address needs one")),
+    extensions(("x-codes" = json!(["PASSWORD_UNSUITABLE", "TOO_MANY", "SERVICE_BUSY"]))),
+)]
 async fn sign_up(
     State(identity): State<Identity>,
     CostlyVisit(visit): CostlyVisit,
@@ -76,6 +91,14 @@ async fn sign_up(
     identity.mail_if(&visit, &email, wanted).await
 }
 
+/// Sends the confirmation mail again.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/resend",
+    request_body = Address,
+    responses((status = 202, description = "A mail is on its way if the address needs one")),
+    extensions(("x-codes" = json!(["TOO_MANY"]))),
+)]
 async fn resend(
     State(identity): State<Identity>,
     CostlyVisit(visit): CostlyVisit,
@@ -88,6 +111,14 @@ async fn resend(
     identity.mail_if(&visit, &email, wanted).await
 }
 
+/// Confirms an address by the token of a mail.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/confirm",
+    request_body = Token,
+    responses((status = 204, description = "Confirmed")),
+    extensions(("x-codes" = json!(["LINK_INVALID", "TOO_MANY"]))),
+)]
 async fn confirm(
     State(identity): State<Identity>,
     CostlyVisit(visit): CostlyVisit,
@@ -103,6 +134,14 @@ async fn confirm(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Asks for a mail to choose a new password by.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/forgot",
+    request_body = Address,
+    responses((status = 202, description = "A mail is on its way if the address has an account")),
+    extensions(("x-codes" = json!(["TOO_MANY"]))),
+)]
 async fn forgot(
     State(identity): State<Identity>,
     CostlyVisit(visit): CostlyVisit,
@@ -114,8 +153,17 @@ async fn forgot(
     identity.mail_if(&visit, &email, wanted).await
 }
 
-/// A new password ends every sign-in: whoever knew the old one is out. Whoever reads the mail owns
-/// the address, so it is confirmed too.
+/// Takes a new password.
+///
+/// It ends every sign-in: whoever knew the old one is out. Whoever reads the mail owns the address,
+/// so it is confirmed too.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/reset",
+    request_body = NewPassword,
+    responses((status = 204, description = "Taken")),
+    extensions(("x-codes" = json!(["LINK_INVALID", "PASSWORD_UNSUITABLE", "TOO_MANY", "SERVICE_BUSY"]))),
+)]
 async fn reset(
     State(identity): State<Identity>,
     CostlyVisit(visit): CostlyVisit,
@@ -137,8 +185,17 @@ async fn reset(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes the place in the workspace and signs in. An account that nobody confirmed may have been
-/// made by a stranger with this address: its password is replaced, never kept.
+/// Takes the place in the workspace and signs in.
+///
+/// An account that nobody confirmed may have been made by a stranger with this address: its password
+/// is replaced, never kept.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/accept",
+    request_body = Acceptance,
+    responses((status = 200, description = "Signed in; the cookie is set", body = Me)),
+    extensions(("x-codes" = json!(["LINK_INVALID", "PASSWORD_UNSUITABLE", "SIGN_IN_REQUIRED", "TOO_MANY", "SERVICE_BUSY"]))),
+)]
 async fn accept(
     State(identity): State<Identity>,
     CostlyVisit(visit): CostlyVisit,

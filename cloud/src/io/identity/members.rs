@@ -3,64 +3,89 @@
 
 use std::time::Instant;
 
+use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::IntoResponse;
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use signalling::io::unix_now;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{Admin, Caller, Identity, Refusal};
 use crate::identity::link::Purpose;
 use crate::identity::sign_in::SignIn;
 use crate::identity::{Email, MemberRole};
 use crate::io::problems;
-use crate::io::store::identity::Member;
+use crate::io::store::identity::{AuditEntry, Member};
 
 /// Pages of the audit log in one export: 100,000 entries.
 const EXPORT_PAGES_MAX: usize = 500;
 
-pub(super) fn routes() -> Router<Identity> {
-    Router::new()
-        .route("/api/v1/members", get(list))
-        .route("/api/v1/members/invitations", post(invite))
-        .route("/api/v1/members/{id}", delete(remove).patch(change_role))
-        .route("/api/v1/members/{id}/unlock", post(unlock))
-        .route("/api/v1/audit", get(audit))
-        .route("/api/v1/audit/export", get(export))
+pub(super) fn routes() -> OpenApiRouter<Identity> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(invite))
+        .routes(routes!(remove, change_role))
+        .routes(routes!(unlock))
+        .routes(routes!(audit))
+        .routes(routes!(export))
 }
 
-async fn list(
-    State(identity): State<Identity>,
-    caller: Caller,
-) -> Result<Json<Vec<Value>>, Refusal> {
+/// A member, as the others see them.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Member)]
+struct Row {
+    id: String,
+    email: String,
+    role: MemberRole,
+    confirmed: bool,
+    /// Too many attempts to sign in failed, somewhere.
+    locked: bool,
+}
+
+/// The members of the workspace.
+#[utoipa::path(
+    get,
+    path = "/api/v1/members",
+    responses((status = 200, description = "All of them", body = [Row])),
+    security(("session" = [])),
+)]
+async fn list(State(identity): State<Identity>, caller: Caller) -> Result<Json<Vec<Row>>, Refusal> {
     let members = identity
         .store()
         .list_members(&caller.sign_in.workspace)
         .await?;
     let lockout = identity.lockout();
-    let rows = members.iter().map(|member| {
-        json!({
-            "id": member.account,
-            "email": member.email,
-            "role": member.role,
-            "confirmed": member.confirmed,
-            "locked": lockout.is_locked(&member.email, Instant::now()),
-        })
+    let rows = members.into_iter().map(|member| Row {
+        locked: lockout.is_locked(&member.email, Instant::now()),
+        id: member.account,
+        email: member.email,
+        role: member.role,
+        confirmed: member.confirmed,
     });
     Ok(Json(rows.collect()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Invitation {
     email: String,
     role: MemberRole,
 }
 
+/// Sends somebody an invitation.
+#[utoipa::path(
+    post,
+    path = "/api/v1/members/invitations",
+    request_body = Invitation,
+    responses((status = 202, description = "It is on its way")),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["NOT_PERMITTED"]))),
+)]
 async fn invite(
     State(identity): State<Identity>,
     Admin(caller): Admin,
@@ -80,12 +105,22 @@ async fn invite(
     Ok(StatusCode::ACCEPTED)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewRole {
     role: MemberRole,
 }
 
+/// Gives a member another role.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/members/{id}",
+    params(("id" = String, Path)),
+    request_body = NewRole,
+    responses((status = 204, description = "Changed")),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["NOT_PERMITTED", "NOT_FOUND", "LAST_OWNER"]))),
+)]
 async fn change_role(
     State(identity): State<Identity>,
     Admin(caller): Admin,
@@ -105,6 +140,15 @@ async fn change_role(
         .await
 }
 
+/// Takes a member's place in the workspace away.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/members/{id}",
+    params(("id" = String, Path)),
+    responses((status = 204, description = "Removed")),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["NOT_PERMITTED", "NOT_FOUND", "LAST_OWNER"]))),
+)]
 async fn remove(
     State(identity): State<Identity>,
     Admin(caller): Admin,
@@ -119,6 +163,15 @@ async fn remove(
         .await
 }
 
+/// Lets a member sign in again whose attempts failed too often.
+#[utoipa::path(
+    post,
+    path = "/api/v1/members/{id}/unlock",
+    params(("id" = String, Path)),
+    responses((status = 204, description = "Unlocked")),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["NOT_PERMITTED", "NOT_FOUND"]))),
+)]
 async fn unlock(
     State(identity): State<Identity>,
     Admin(caller): Admin,
@@ -132,11 +185,21 @@ async fn unlock(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 struct AuditPage {
+    /// The id of an entry: older ones than this.
     before: Option<String>,
 }
 
+/// What was done in the workspace, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/audit",
+    params(AuditPage),
+    responses((status = 200, description = "One page", body = [AuditEntry])),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["NOT_PERMITTED"]))),
+)]
 async fn audit(
     State(identity): State<Identity>,
     Admin(caller): Admin,
@@ -150,7 +213,14 @@ async fn audit(
     Ok(Json(entries))
 }
 
-/// One JSON object per line, newest first.
+/// The whole audit log: one JSON object per line, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/audit/export",
+    responses((status = 200, description = "A file", body = String, content_type = "application/x-ndjson")),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["NOT_PERMITTED"]))),
+)]
 async fn export(
     State(identity): State<Identity>,
     Admin(caller): Admin,

@@ -8,20 +8,22 @@
 
 mod provider;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use openidconnect::url::form_urlencoded;
 use protocol::Secret;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use signalling::io::unix_now;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::auth::Me;
 use super::{Caller, CostlyVisit, Identity, Refusal, Visit};
 use crate::access::secret_from;
 use crate::identity::attempt::{self, Attempt, Bringer};
@@ -38,23 +40,64 @@ pub(super) const SIGNED_OUT: &str = "/api/v1/auth/oidc/signed-out";
 /// Longest value in an answer, in bytes; a code is some hundred.
 const VALUE_LEN_MAX: usize = 4096;
 
-pub(super) fn routes() -> Router<Identity> {
-    Router::new()
-        .route("/api/v1/auth/ways", get(ways))
-        .route("/api/v1/auth/oidc/start", post(start))
-        .route(CALLBACK, get(callback))
-        .route("/api/v1/auth/oidc/finish", post(finish))
-        .route(SIGNED_OUT, get(signed_out))
-        .route("/api/v1/auth/oidc/backchannel", post(backchannel))
-        .route("/api/v1/me/oidc", get(linked).post(link).delete(unlink))
+pub(super) fn routes() -> OpenApiRouter<Identity> {
+    OpenApiRouter::new()
+        .routes(routes!(ways))
+        .routes(routes!(start))
+        .routes(routes!(callback))
+        .routes(routes!(finish))
+        .routes(routes!(signed_out))
+        .routes(routes!(backchannel))
+        .routes(routes!(linked, link, unlink))
+}
+
+/// Another provider people may sign in with, if there is one.
+#[derive(Serialize, ToSchema)]
+struct Ways {
+    oidc: Option<Named>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Provider)]
+struct Named {
+    name: String,
+}
+
+/// Where the page sends the browser.
+#[derive(Serialize, ToSchema)]
+struct Away {
+    url: String,
+}
+
+/// Whether the caller's account is linked to one of the provider.
+#[derive(Serialize, ToSchema)]
+struct Linked {
+    linked: bool,
 }
 
 /// How people may sign in here besides email and password.
-async fn ways(State(identity): State<Identity>) -> Json<Value> {
-    let oidc = identity.0.oidc.as_ref();
-    Json(json!({ "oidc": oidc.map(|provider| json!({ "name": provider.name() })) }))
+#[utoipa::path(
+    get,
+    path = "/api/v1/auth/ways",
+    responses((status = 200, description = "The ways there are", body = Ways)),
+)]
+async fn ways(State(identity): State<Identity>) -> Json<Ways> {
+    let provider = identity.0.oidc.as_ref();
+    let name = |provider: &Provider| Named {
+        name: provider.name().to_owned(),
+    };
+    Json(Ways {
+        oidc: provider.map(name),
+    })
 }
 
+/// Begins a sign-in with the provider.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/oidc/start",
+    responses((status = 200, description = "Where the browser goes next", body = Away)),
+    extensions(("x-codes" = json!(["NOT_FOUND", "PROVIDER_FAILED", "TOO_MANY"]))),
+)]
 async fn start(
     State(identity): State<Identity>,
     CostlyVisit(visit): CostlyVisit,
@@ -63,6 +106,13 @@ async fn start(
 }
 
 /// Somebody who is signed in wants to sign in with the provider from now on.
+#[utoipa::path(
+    post,
+    path = "/api/v1/me/oidc",
+    responses((status = 200, description = "Where the browser goes next", body = Away)),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["NOT_FOUND", "PROVIDER_FAILED"]))),
+)]
 async fn link(State(identity): State<Identity>, caller: Caller) -> Result<Response, Refusal> {
     let SignIn {
         workspace, account, ..
@@ -70,11 +120,26 @@ async fn link(State(identity): State<Identity>, caller: Caller) -> Result<Respon
     identity.depart(&workspace, Some(account)).await
 }
 
-async fn linked(State(identity): State<Identity>, caller: Caller) -> Result<Json<Value>, Refusal> {
+/// Whether the caller's account is linked to the provider.
+#[utoipa::path(
+    get,
+    path = "/api/v1/me/oidc",
+    responses((status = 200, description = "Linked or not", body = Linked)),
+    security(("session" = [])),
+)]
+async fn linked(State(identity): State<Identity>, caller: Caller) -> Result<Json<Linked>, Refusal> {
     let linked = identity.store().is_linked(&caller.sign_in.account).await?;
-    Ok(Json(json!({ "linked": linked })))
+    Ok(Json(Linked { linked }))
 }
 
+/// Ends the link to the provider.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/me/oidc",
+    responses((status = 204, description = "Ended")),
+    security(("session" = [])),
+    extensions(("x-codes" = json!(["NOT_FOUND"]))),
+)]
 async fn unlink(State(identity): State<Identity>, caller: Caller) -> Result<StatusCode, Refusal> {
     let sign_in = &caller.sign_in;
     if !identity.store().unlink_account(&sign_in.account).await? {
@@ -85,10 +150,15 @@ async fn unlink(State(identity): State<Identity>, caller: Caller) -> Result<Stat
 }
 
 /// What a provider answers, by way of the browser. Everything in it may be made up.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams, ToSchema)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 struct Answer {
+    #[schema(value_type = String)]
+    #[param(value_type = String)]
     state: Secret,
+    #[schema(value_type = String)]
+    #[param(value_type = String)]
     code: Secret,
     iss: Option<String>,
     error: Option<String>,
@@ -105,6 +175,13 @@ impl Answer {
 }
 
 /// Sends the answer on to the workspace it belongs to, in the fragment, which no server sees.
+#[utoipa::path(
+    get,
+    path = "/api/v1/auth/oidc/callback",
+    params(Answer),
+    responses((status = 303, description = "On to the workspace")),
+    extensions(("x-codes" = json!(["SESSION_MISMATCH"]))),
+)]
 async fn callback(
     State(identity): State<Identity>,
     Query(answer): Query<Answer>,
@@ -156,6 +233,14 @@ impl FromRequestParts<Identity> for Browser {
     }
 }
 
+/// Finishes what was begun: signs in, or links.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/oidc/finish",
+    request_body = Answer,
+    responses((status = 200, description = "Signed in, with the cookie, or linked", content((Me), (Linked)))),
+    extensions(("x-codes" = json!(["SESSION_MISMATCH", "PROVIDER_FAILED", "ACCOUNT_NOT_LINKED", "EMAIL_UNCONFIRMED", "NOT_FOUND", "TOO_MANY"]))),
+)]
 async fn finish(
     State(identity): State<Identity>,
     browser: Browser,
@@ -183,6 +268,12 @@ async fn finish(
 }
 
 /// The workspace in `state` is one of ours or none: nobody is sent elsewhere.
+#[utoipa::path(
+    get,
+    path = "/api/v1/auth/oidc/signed-out",
+    params(Answer),
+    responses((status = 303, description = "To the page to sign in")),
+)]
 async fn signed_out(State(identity): State<Identity>, Query(answer): Query<Answer>) -> Redirect {
     let hosts = &identity.0.hosts;
     let workspace = WorkspaceId::parse(answer.state.expose());
@@ -190,7 +281,24 @@ async fn signed_out(State(identity): State<Identity>, Query(answer): Query<Answe
     Redirect::to(&format!("{origin}/sign-in"))
 }
 
+/// What a provider sends to end sign-ins.
+#[derive(ToSchema)]
+struct LogoutToken {
+    #[expect(
+        dead_code,
+        reason = "the form is read field by field; this is its shape"
+    )]
+    logout_token: String,
+}
+
 /// The provider itself says that somebody signed out there. Back-Channel Logout §2.8: 200 or 400.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/oidc/backchannel",
+    request_body(content = LogoutToken, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "Their sign-ins here are ended")),
+    extensions(("x-codes" = json!(["NOT_FOUND"]))),
+)]
 async fn backchannel(State(identity): State<Identity>, body: Bytes) -> Result<StatusCode, Refusal> {
     let provider = identity.provider()?;
     let mut fields = form_urlencoded::parse(&body);
@@ -240,7 +348,9 @@ impl Identity {
         let cookie = guard::set_cookie(name, browser.expose(), life, self.https());
         Ok((
             [(SET_COOKIE, cookie)],
-            Json(json!({ "url": departure.url })),
+            Json(Away {
+                url: departure.url.to_string(),
+            }),
         )
             .into_response())
     }
@@ -282,7 +392,7 @@ impl Identity {
             return Err(problems::linked_elsewhere(self.provider()?.name()).into());
         }
         self.note(sign_in, "linked the provider", "-").await?;
-        Ok(Json(json!({ "linked": true })).into_response())
+        Ok(Json(Linked { linked: true }).into_response())
     }
 
     /// Where a browser that signs out goes on to, if it signed in at the provider.

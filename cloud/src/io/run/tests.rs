@@ -135,7 +135,7 @@ async fn a_taken_port_is_named_with_the_next_step() {
 mod desktops;
 mod identity;
 
-struct Server {
+pub(in crate::io) struct Server {
     address: SocketAddr,
     store: Store,
     /// Opens "desk"; "other" exists too.
@@ -144,7 +144,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start() -> Self {
+    pub(in crate::io) async fn start() -> Self {
         let folder = Folder::new();
         let store = folder.open().await;
         for name in ["desk", "other"] {
@@ -195,7 +195,7 @@ impl Server {
     }
 
     /// The whole answer, head and body.
-    async fn request(&self, method: &str, path: &str, bearer: &str) -> String {
+    pub(in crate::io) async fn request(&self, method: &str, path: &str, bearer: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\

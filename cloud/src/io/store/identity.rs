@@ -43,7 +43,8 @@ pub(crate) struct Link {
     pub(crate) role: Option<MemberRole>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+/// What somebody did to something.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct AuditEntry {
     pub(crate) id: String,
     pub(crate) at_unix: u64,
