@@ -62,7 +62,10 @@ pub(crate) fn build(config: &Config, now: Instant) -> Rtc {
         // Two round trips less until the data channels open, where the other side knows it.
         .set_snap_enabled(config.side == Side::Viewer);
     if config.side == Side::Host {
-        rtc_config = rtc_config.enable_bwe(Some(Bitrate::bps(config.bitrate.start_bps)));
+        rtc_config = rtc_config
+            .enable_bwe(Some(Bitrate::bps(config.bitrate.start_bps)))
+            // The only way to the reports; a copy of each packet, beside what encoding it took.
+            .enable_raw_packets(true);
     }
     rtc_config.set_initial_stun_rto(STUN_RTO_START);
     rtc_config.set_max_stun_rto(STUN_RTO_MAX);

@@ -19,6 +19,7 @@ pub mod turn_client;
 mod audio;
 mod candidates;
 mod channels;
+mod congestion;
 mod engine;
 mod negotiation;
 mod path;

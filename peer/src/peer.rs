@@ -20,6 +20,7 @@ use crate::audio::Audio;
 use crate::candidates::RemoteCandidates;
 use crate::channels::Channels;
 use crate::config::{BitrateRange, Config, RelayServer, RelayTransport, Side, Sound};
+use crate::congestion::Congestion;
 use crate::engine;
 use crate::event::{Channel, CloseReason, Event, IceState, Path, PathEnd, PathKind};
 use crate::negotiation::Negotiation;
@@ -28,6 +29,8 @@ use crate::relays::{RelayEvent, Relays};
 use crate::rest::Rest;
 use crate::stats::Collector;
 use crate::video::Video;
+
+mod estimate;
 
 /// Turns of str0m in one drain; one turn sends one paced packet. When used up, the next turn comes
 /// a millisecond later.
@@ -57,6 +60,9 @@ pub struct Peer {
     pub(crate) events: VecDeque<Event>,
     channels: Channels,
     bitrate: BitrateRange,
+    /// As str0m has it.
+    estimate_bps: u64,
+    congestion: Congestion,
     liveness: Liveness,
     rest: Rest,
     collector: Collector,
@@ -192,6 +198,8 @@ impl Peer {
             events: VecDeque::new(),
             channels: Channels::default(),
             bitrate: config.bitrate,
+            estimate_bps: config.bitrate.start_bps,
+            congestion: Congestion::default(),
             liveness: Liveness::default(),
             rest: Rest::default(),
             collector: Collector::default(),
@@ -662,11 +670,10 @@ impl Peer {
             Engine::ChannelData(data) => self.handle_message(data, now),
             Engine::ChannelClose(id) => self.channels.handle_close(id),
             Engine::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
-                let range = self.bitrate;
-                let bitrate_bps = estimate.as_u64().clamp(range.min_bps, range.max_bps);
-                self.video.handle_estimate(bitrate_bps);
-                self.events.push_back(Event::EgressEstimate { bitrate_bps });
+                self.estimate_bps = estimate.as_u64();
+                self.tell_estimate(now);
             }
+            Engine::RawPacket(packet) => self.handle_raw_packet(&packet, now),
             Engine::KeyframeRequest(_) => self.events.push_back(Event::KeyFrameWanted),
             Engine::PeerStats(stats) => self.tell_stats(&stats),
             Engine::MediaEgressStats(stats) if !self.audio.is(stats.mid) => {

@@ -59,8 +59,13 @@ impl Video {
         self.mid.get_or_insert(mid);
     }
 
-    pub(crate) fn handle_estimate(&mut self, bps: u64) {
-        self.estimate_bps = bps;
+    /// `true` if it is another one: by a twentieth, or at a bound.
+    pub(crate) fn handle_estimate(&mut self, bps: u64) -> bool {
+        let changed = self.estimate_bps.abs_diff(bps) > self.estimate_bps / 20;
+        if changed {
+            self.estimate_bps = bps;
+        }
+        changed
     }
 
     pub(crate) fn handle_round_trip(&mut self, round_trip: Option<Duration>) {

@@ -1,0 +1,40 @@
+//! What the path carries: str0m's estimate under the limit of [`congestion`](crate::congestion).
+
+use std::time::Instant;
+
+use str0m::rtp::RawPacket;
+use str0m::rtp::rtcp::Rtcp;
+
+use super::Peer;
+use crate::event::Event;
+
+impl Peer {
+    /// What left and what the other side says of it.
+    pub(super) fn handle_raw_packet(&mut self, packet: &RawPacket, now: Instant) {
+        match packet {
+            RawPacket::RtpTx(header, payload) => {
+                if let Some(sequence) = header.ext_vals.transport_cc {
+                    let len = header.header_len + payload.len();
+                    self.congestion.handle_sent(sequence, len, now);
+                }
+            }
+            RawPacket::RtcpRx(Rtcp::Twcc(report)) => {
+                let (base, count) = (report.base_seq, report.status_count);
+                let received = report.delta.len();
+                self.congestion.handle_report(base, count, received, now);
+                self.tell_estimate(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// If it is another one than was told.
+    pub(super) fn tell_estimate(&mut self, now: Instant) {
+        let range = self.bitrate;
+        let limited = self.congestion.limited(self.estimate_bps, now);
+        let bitrate_bps = limited.clamp(range.min_bps, range.max_bps);
+        if self.video.handle_estimate(bitrate_bps) {
+            self.events.push_back(Event::EgressEstimate { bitrate_bps });
+        }
+    }
+}

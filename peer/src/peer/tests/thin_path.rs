@@ -1,0 +1,135 @@
+//! A path that becomes ten times thinner, with two seconds of room for what is too much.
+
+use std::collections::VecDeque;
+
+use super::*;
+
+const WIDE_BPS: u64 = 20_000_000;
+const THIN_BPS: u64 = 2_000_000;
+const FRAME_INTERVAL: Duration = Duration::from_millis(33);
+/// What the network lets wait before it loses the newest.
+const ROOM_BYTES: u64 = 500_000;
+
+/// Carries so much a second, one packet after the other.
+pub(super) struct Bucket {
+    bps: u64,
+    waiting: VecDeque<Transmit>,
+    free_at: Instant,
+}
+
+impl Bucket {
+    fn new(bps: u64, now: Instant) -> Self {
+        Self {
+            bps,
+            waiting: VecDeque::new(),
+            free_at: now,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.waiting.iter().map(|one| one.bytes.len() as u64).sum()
+    }
+
+    fn time_of(&self, bytes: u64) -> Duration {
+        Duration::from_secs_f64((bytes * 8) as f64 / self.bps as f64)
+    }
+
+    /// What has no room is lost.
+    pub(super) fn push(&mut self, transmit: Transmit, now: Instant) {
+        if self.waiting.is_empty() {
+            self.free_at = self.free_at.max(now);
+        }
+        if self.bytes() < ROOM_BYTES {
+            self.waiting.push_back(transmit);
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        (!self.waiting.is_empty()).then_some(self.free_at)
+    }
+
+    pub(super) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        let transmit = self.waiting.pop_front_if(|_| self.free_at <= now)?;
+        self.free_at += self.time_of(transmit.bytes.len() as u64);
+        Some(transmit)
+    }
+}
+
+/// What the sender was told last that the path carries.
+fn told(world: &World) -> u64 {
+    let told = world
+        .host_events
+        .iter()
+        .rev()
+        .find_map(|event| match event {
+            Event::EgressEstimate { bitrate_bps } => Some(*bitrate_bps),
+            _ => None,
+        });
+    told.unwrap_or(BitrateRange::default().start_bps)
+}
+
+/// Frames as large as the estimate allows, as a screen in full motion makes them.
+fn move_for(world: &mut World, time: Duration) {
+    let until = world.now + time;
+    while world.now < until {
+        let bps = told(world) as f64;
+        let len = bps / 8.0 * FRAME_INTERVAL.as_secs_f64();
+        let wanted = world
+            .host_events
+            .iter()
+            .any(|event| matches!(event, Event::KeyFrameWanted));
+        world
+            .host_events
+            .retain(|event| matches!(event, Event::EgressEstimate { .. }));
+        let _ = world.send_frame(len as usize, wanted);
+        world.run_for(FRAME_INTERVAL);
+    }
+}
+
+fn waits(world: &World) -> Duration {
+    let bucket = world.thin.as_ref().unwrap();
+    bucket.time_of(bucket.bytes())
+}
+
+fn set_rate(world: &mut World, bps: u64) {
+    world.thin.as_mut().unwrap().bps = bps;
+}
+
+#[test]
+fn when_the_path_becomes_ten_times_thinner_the_queue_empties_and_the_picture_goes_on() {
+    let mut world = World::connected();
+    world.thin = Some(Bucket::new(WIDE_BPS, world.now));
+    move_for(&mut world, Duration::from_secs(8));
+    let mut worst = Duration::ZERO;
+    for _ in 0..20 {
+        move_for(&mut world, Duration::from_millis(100));
+        worst = worst.max(waits(&world));
+    }
+    assert!(
+        worst < Duration::from_millis(150),
+        "{worst:?} wait on a path that stays as it is"
+    );
+
+    set_rate(&mut world, THIN_BPS);
+    move_for(&mut world, Duration::from_secs(5));
+    let before = world.frames().len();
+    let mut worst = Duration::ZERO;
+    for _ in 0..60 {
+        move_for(&mut world, Duration::from_millis(100));
+        worst = worst.max(waits(&world));
+    }
+    let shown = world.frames().len() - before;
+    assert!(
+        worst < Duration::from_millis(300),
+        "{worst:?} wait on the thin path"
+    );
+    assert!(shown > 90, "{shown} of 180 frames arrived");
+
+    set_rate(&mut world, WIDE_BPS);
+    move_for(&mut world, Duration::from_secs(6));
+    let back = told(&world);
+    assert!(
+        back > 2 * THIN_BPS,
+        "{back} bit/s after the path is wide again"
+    );
+}
