@@ -219,6 +219,9 @@ pub struct IdentityConfig {
     pub host_suffix: Option<String>,
     /// Where mails are written; default `mail` in the state folder.
     pub mail_folder: Option<PathBuf>,
+    /// Secrets that passwords are stored with, one per line, newest first: without this file a
+    /// stolen database is no help in guessing them. Readable by the service only.
+    pub pepper_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -14,6 +14,7 @@ mod keeper;
 mod metrics;
 mod openapi;
 mod pages;
+mod pepper_file;
 mod problems;
 mod run;
 mod state;
@@ -50,6 +51,7 @@ fn start(args: &args::Args) -> anyhow::Result<()> {
     let config = args.configuration()?;
     if args.check_config {
         identity::Outbox::check(&config)?;
+        pepper_file::read(&config.identity)?;
         eprintln!("The configuration is sound.");
         return Ok(());
     }

@@ -75,8 +75,12 @@ impl SignIn {
         }
         match self.previous {
             Some(previous) if previous.handle_hash == *handle => {
-                if now.saturating_sub(previous.rotated_unix) <= GRACE.as_secs() {
+                if now.abs_diff(previous.rotated_unix) <= GRACE.as_secs() {
                     Verdict::JustRotated
+                } else if now < previous.rotated_unix {
+                    // The clock went back: nobody can tell when this was, so it opens nothing and
+                    // ends nothing.
+                    Verdict::Nothing
                 } else {
                     Verdict::Replayed
                 }

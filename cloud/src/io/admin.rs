@@ -11,6 +11,7 @@ use signalling::io::unix_now;
 use super::args::{
     AccessCommand, Command, InstanceCommand, MemberCommand, MemberRoleName, RoleName,
 };
+use super::pepper_file;
 use super::store::Store;
 use crate::access::{AccessKey, AccessRecord, secret_from};
 use crate::config::Config;
@@ -21,7 +22,7 @@ pub(super) async fn execute(command: &Command, config: &Config) -> Result<()> {
     let answer = match command {
         Command::Instance(command) => instance(command, config, &store).await?,
         Command::Access(command) => access(command, config, &store).await?,
-        Command::Member(command) => member(command, &store).await?,
+        Command::Member(command) => member(command, config, &store).await?,
         Command::Openapi | Command::Completions { .. } => return Ok(()),
     };
     println!("{answer}");
@@ -123,7 +124,11 @@ async fn access(
 }
 
 /// The first person of a workspace has nobody to invite them.
-async fn member(command: &MemberCommand, store: &Store) -> Result<serde_json::Value> {
+async fn member(
+    command: &MemberCommand,
+    config: &Config,
+    store: &Store,
+) -> Result<serde_json::Value> {
     let MemberCommand::Create {
         email,
         workspace,
@@ -138,7 +143,9 @@ async fn member(command: &MemberCommand, store: &Store) -> Result<serde_json::Va
         MemberRoleName::Member => MemberRole::Member,
     };
     let secret = secret_from(rand::random());
-    let stored = password::hash(&secret, rand::random()).context("the password was not hashed")?;
+    let peppers = pepper_file::read(&config.identity)?;
+    let stored =
+        password::hash(&secret, rand::random(), &peppers).context("the password was not hashed")?;
     let account = store.ensure_account(&email, None, unix_now()).await?;
     store.set_password(&account.id, &stored).await?;
     store.confirm_account(&account.id, unix_now()).await?;

@@ -29,6 +29,7 @@ use super::problems;
 use super::store::Store;
 use crate::config::oidc::OidcConfig;
 use crate::identity::lockout::{Lockout, Place, Prefix};
+use crate::identity::password::Peppers;
 use crate::identity::rate::Rates;
 use crate::identity::sign_in::{SignIn, Verdict, hash_of};
 use crate::identity::sign_in_cache::SignInCache;
@@ -60,6 +61,7 @@ impl Identity {
         hosts: Hosts,
         outbox: Outbox,
         oidc: Option<OidcConfig>,
+        peppers: Peppers,
     ) -> Result<Self> {
         let at = |path| format!("{}{path}", hosts.own_origin());
         let back = [oidc::CALLBACK, oidc::SIGNED_OUT].map(at);
@@ -68,7 +70,7 @@ impl Identity {
         Ok(Self(Arc::new(Tools {
             store,
             hosts,
-            hashing: Hashing::new(),
+            hashing: Hashing::new(peppers),
             outbox,
             lockout: Mutex::default(),
             rates: Mutex::default(),

@@ -28,7 +28,7 @@ use super::pages::Transport;
 use super::state::StateFolder;
 use super::status::{Status, Watched};
 use super::store::{self, Store};
-use super::{api, metrics, openapi, pages, problems};
+use super::{api, metrics, openapi, pages, pepper_file, problems};
 use crate::config::{Bus, Config, RetentionConfig};
 use crate::identity::Hosts;
 use crate::metrics::Metrics;
@@ -138,7 +138,8 @@ fn granter(config: &Config, state: &StateFolder, url: &str) -> Result<Arc<Grante
 
 fn identity(config: &Config, store: &Store, outbox: Outbox, url: &str) -> Result<Identity> {
     let hosts = Hosts::new(url, config.identity.host_suffix.as_deref());
-    Identity::new(store.clone(), hosts, outbox, config.oidc.clone())
+    let peppers = pepper_file::read(&config.identity)?;
+    Identity::new(store.clone(), hosts, outbox, config.oidc.clone(), peppers)
 }
 
 /// Every route, under the headers that every answer carries.

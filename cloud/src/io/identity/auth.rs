@@ -90,11 +90,8 @@ async fn sign_in(
     let stored = account
         .as_ref()
         .and_then(|account| account.password.clone());
-    let right = identity
-        .0
-        .hashing
-        .verify(credentials.password, stored)
-        .await?;
+    let shown = credentials.password.clone();
+    let right = identity.0.hashing.verify(shown, stored).await?;
     let member = match &account {
         Some(account) => {
             identity
@@ -114,11 +111,27 @@ async fn sign_in(
     if !account.confirmed {
         return Err(problems::email_unconfirmed().into());
     }
+    identity.renew(&account, credentials.password).await?;
     let (_, response) = identity.start(&visit, &account, member.role).await?;
     Ok(response)
 }
 
 impl Identity {
+    /// Stores a password anew that was made with an older pepper, or with none; unless somebody
+    /// changed it meanwhile.
+    async fn renew(&self, account: &Account, password: Secret) -> Result<(), Refusal> {
+        let stored = account.password.as_deref().unwrap_or_default();
+        if self.0.hashing.is_current(stored) {
+            return Ok(());
+        }
+        // A busy service does it another time.
+        let Ok(renewed) = self.0.hashing.hash(password).await else {
+            return Ok(());
+        };
+        let store = self.store();
+        Ok(store.renew_password(&account.id, stored, &renewed).await?)
+    }
+
     async fn place_of(&self, visit: &Visit, email: &Email) -> Result<Place, Refusal> {
         let known = match &visit.device {
             Some(device) => self.store().knows_device(&hash_of(device), email).await?,

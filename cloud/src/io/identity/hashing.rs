@@ -8,7 +8,7 @@ use protocol::problem::Problem;
 use tokio::sync::Semaphore;
 
 use super::super::problems;
-use crate::identity::password;
+use crate::identity::password::{self, Peppers};
 
 /// Hashes waiting per core; at some 30 ms each nobody waits for longer than about two seconds.
 /// When full: `SERVICE_BUSY`, nothing is queued.
@@ -18,20 +18,22 @@ const WAITING_PER_CORE: usize = 64;
 pub(super) struct Hashing {
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
+    peppers: Peppers,
 }
 
 impl Hashing {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(peppers: Peppers) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             running: Arc::new(Semaphore::new(cores)),
             admitted: Arc::new(Semaphore::new(cores * WAITING_PER_CORE)),
+            peppers,
         }
     }
 
     pub(super) async fn hash(&self, password: Secret) -> Result<String, Problem> {
-        let salt = rand::random();
-        self.run(move || password::hash(&password, salt))
+        let (salt, peppers) = (rand::random(), self.peppers.clone());
+        self.run(move || password::hash(&password, salt, &peppers))
             .await?
             .ok_or_else(problems::internal)
     }
@@ -41,8 +43,14 @@ impl Hashing {
         password: Secret,
         stored: Option<String>,
     ) -> Result<bool, Problem> {
-        self.run(move || password::verify(&password, stored.as_deref()))
+        let peppers = self.peppers.clone();
+        self.run(move || password::verify(&password, stored.as_deref(), &peppers))
             .await
+    }
+
+    /// Whether a stored form was made with the newest pepper.
+    pub(super) fn is_current(&self, stored: &str) -> bool {
+        password::is_current(stored, &self.peppers)
     }
 
     async fn run<T: Send + 'static>(

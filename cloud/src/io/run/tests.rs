@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::access::{AccessKey, AccessRecord};
 use crate::config::QuotaConfig;
+use crate::identity::password::Peppers;
 use crate::io::driver::tests::Pretend;
 use crate::io::store::tests::Folder;
 
@@ -132,8 +133,9 @@ async fn a_taken_port_is_named_with_the_next_step() {
     );
 }
 
+mod attacks;
 mod desktops;
-mod identity;
+pub(in crate::io) mod identity;
 
 pub(in crate::io) struct Server {
     address: SocketAddr,
@@ -145,6 +147,10 @@ pub(in crate::io) struct Server {
 
 impl Server {
     pub(in crate::io) async fn start() -> Self {
+        Self::start_with(Peppers::default()).await
+    }
+
+    async fn start_with(peppers: Peppers) -> Self {
         let folder = Folder::new();
         let store = folder.open().await;
         for name in ["desk", "other"] {
@@ -169,7 +175,7 @@ impl Server {
         let hosts = Hosts::new(&url, None);
         let outbox = Outbox::into_folder(folder.path().join("mail"), Arc::default()).unwrap();
         let api = api::Api {
-            identity: Identity::new(store.clone(), hosts, outbox, None).unwrap(),
+            identity: Identity::new(store.clone(), hosts, outbox, None, peppers).unwrap(),
             store: store.clone(),
             granter,
             keeper: Keeper::start(store.clone(), signalling.clone(), Pretend::default()),

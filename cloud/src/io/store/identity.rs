@@ -110,6 +110,17 @@ impl Store {
         Ok(())
     }
 
+    /// Stores the same password in another form, unless it was changed meanwhile.
+    pub(crate) async fn renew_password(&self, id: &str, old: &str, new: &str) -> Result<()> {
+        sqlx::query("UPDATE account SET password = $3 WHERE id = $1 AND password = $2")
+            .bind(id)
+            .bind(old)
+            .bind(new)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
     /// Gives the account a place in the workspace; one already there keeps its role.
     pub(crate) async fn add_member(
         &self,

@@ -387,7 +387,7 @@ impl Answer {
     }
 
     /// As a `Cookie` header.
-    fn cookies(&self) -> String {
+    pub(super) fn cookies(&self) -> String {
         let head = self.0.split("\r\n\r\n").next().unwrap();
         let values = head
             .lines()
@@ -400,7 +400,12 @@ impl Answer {
 impl Server {
     pub(super) async fn account(&self, email: &str) -> String {
         let email = Email::parse(email).unwrap();
-        let stored = password::hash(&PASSWORD.into(), [0; password::SALT_LEN]).unwrap();
+        let stored = password::hash(
+            &PASSWORD.into(),
+            [0; password::SALT_LEN],
+            &password::Peppers::default(),
+        )
+        .unwrap();
         let store = &self.store;
         let account = store
             .ensure_account(&email, Some(&stored), unix_now())
@@ -444,7 +449,7 @@ impl Server {
         self.raw(method, path, &host, &origin, cookies, body).await
     }
 
-    async fn raw(
+    pub(super) async fn raw(
         &self,
         method: &str,
         path: &str,
@@ -467,7 +472,7 @@ impl Server {
     }
 
     /// The token in the newest mail.
-    fn mailed_token(&self) -> String {
+    pub(super) fn mailed_token(&self) -> String {
         let mails = std::fs::read_dir(self.folder.path().join("mail")).unwrap();
         let newest = mails.map(|entry| entry.unwrap().path()).max().unwrap();
         let text = std::fs::read_to_string(newest).unwrap();
