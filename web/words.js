@@ -49,6 +49,7 @@ const TITLES = /** @type {Record<string, string>} */ ({
   PROVIDER_FAILED: "The provider did not vouch for you",
   ACCOUNT_NOT_LINKED: "Not linked to an account here",
   SERVICE_BUSY: "The service is busy",
+  DATABASE_UNAVAILABLE: "The service cannot reach its database",
   INTERNAL: "The service failed",
 });
 

@@ -85,13 +85,16 @@ pub enum Code {
     AccountNotLinked,
     /// The service has more to do than it can; nothing was changed.
     ServiceBusy,
+    /// The service's database does not take or give anything right now; nothing was changed that was
+    /// not acknowledged.
+    DatabaseUnavailable,
     /// The service failed; its log says why.
     Internal,
 }
 
 impl Code {
     /// Every code there is, in the order of their definition.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::InstanceNotOnline,
         Self::InstanceUnknown,
         Self::SessionExpired,
@@ -130,6 +133,7 @@ impl Code {
         Self::ProviderFailed,
         Self::AccountNotLinked,
         Self::ServiceBusy,
+        Self::DatabaseUnavailable,
         Self::Internal,
     ];
 
@@ -174,6 +178,7 @@ impl Code {
             Self::ProviderFailed => "PROVIDER_FAILED",
             Self::AccountNotLinked => "ACCOUNT_NOT_LINKED",
             Self::ServiceBusy => "SERVICE_BUSY",
+            Self::DatabaseUnavailable => "DATABASE_UNAVAILABLE",
             Self::Internal => "INTERNAL",
         }
     }
@@ -187,6 +192,7 @@ impl Code {
         | Self::TooMany
         | Self::TicketUsed
         | Self::ServiceBusy
+        | Self::DatabaseUnavailable
         | Self::TicketExpired => true,
         Self::InstanceNotOnline
         | Self::InstanceUnknown
@@ -249,7 +255,7 @@ impl Code {
             Self::DesktopFailed => 502,
             Self::SessionMismatch | Self::AccountNotLinked => 403,
             Self::ProviderFailed => 502,
-            Self::ServiceBusy => 503,
+            Self::ServiceBusy | Self::DatabaseUnavailable => 503,
             Self::Internal => 500,
         }
     }

@@ -152,6 +152,28 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_jumps_ends_nothing_for_good_and_revives_nothing() {
+        let hour = 3_600;
+        let at = |handle, secs| sign_in().judge(&[handle; 32], Duration::from_secs(secs));
+        // An hour back, before it began; and a day ahead, and right again.
+        assert_eq!(at(1, 1_000_u64.saturating_sub(hour)), Verdict::Current);
+        assert_eq!(at(1, 1_000 + 24 * hour), Verdict::Nothing);
+        assert_eq!(at(1, 1_000 + hour), Verdict::Current);
+        // The handle before it stays what it is: no successor is handed out for it again.
+        let late = SignIn {
+            previous: Some(Previous {
+                handle_hash: [2; 32],
+                salt: [3; 32],
+                rotated_unix: 10_000,
+            }),
+            ..sign_in()
+        };
+        let then = Duration::from_secs(10_000 - hour);
+        assert_eq!(late.judge(&[2; 32], then), Verdict::Nothing);
+        assert_eq!(late.judge(&[1; 32], then), Verdict::Current);
+    }
+
+    #[test]
     fn a_lost_answer_is_answered_again_with_the_same_successor() {
         let handle = Secret::new("handle");
         assert_eq!(successor(&handle, &[1; 32]), successor(&handle, &[1; 32]));

@@ -157,7 +157,8 @@ struct Sound {
 async fn health(State(api): State<Api>) -> Response {
     match (api.signalling.figures().await, api.store.check().await) {
         (Some(_), Ok(())) => Json(Sound { ok: true }).into_response(),
-        _ => problem_response(&problems::internal()),
+        (_, Err(error)) => problem_response(&problems::database(&error)),
+        (None, Ok(())) => problem_response(&problems::internal()),
     }
 }
 
@@ -221,5 +222,5 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 fn failed(error: &anyhow::Error) -> Problem {
     tracing::error!("the database failed: {error:#}");
-    problems::internal()
+    problems::database(error)
 }

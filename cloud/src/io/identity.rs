@@ -334,7 +334,7 @@ impl IntoResponse for Refusal {
 
 fn failed(error: anyhow::Error) -> Problem {
     tracing::error!("the database failed: {error:#}");
-    problems::internal()
+    problems::database(&error)
 }
 
 /// A panic elsewhere leaves these tables whole: they are changed in one step.

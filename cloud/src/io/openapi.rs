@@ -179,7 +179,7 @@ fn codes(operation: &Map<String, Value>) -> Vec<Code> {
     if operation.get("x-method") != Some(&json!("get")) {
         codes.extend([Code::CrossSite, Code::WorkspaceUnknown]);
     }
-    codes.push(Code::Internal);
+    codes.extend([Code::DatabaseUnavailable, Code::Internal]);
     codes
 }
 

@@ -12,6 +12,7 @@ use protocol::id::InstanceId;
 use protocol::problem::{Code, Problem};
 use signalling::io::problem_response;
 
+use super::store::fault::{Fault, fault_of};
 use crate::identity::password::Unsuitable;
 
 /// Longest sentence of the framework's that is passed on, in bytes.
@@ -87,6 +88,26 @@ pub(super) fn internal() -> Problem {
         "The service could not use its database.",
         "Try again; the service's log says why it failed.",
     )
+}
+
+/// What the caller is told of a failed database; the log has the rest.
+pub(super) fn database(error: &anyhow::Error) -> Problem {
+    let (cause, next_step) = match fault_of(error) {
+        None => return internal(),
+        Some(Fault::Away) => (
+            "The service's database is restarting or out of reach.",
+            "Try again in a few seconds; desktops that are connected go on.",
+        ),
+        Some(Fault::Full) => (
+            "The disk of the service's database is full.",
+            "Try again later, and tell who runs the service to make room.",
+        ),
+        Some(Fault::ReadOnly) => (
+            "The service's database may only be read right now.",
+            "Try again later, and tell who runs the service to make it writable.",
+        ),
+    };
+    Problem::new(Code::DatabaseUnavailable, cause, next_step)
 }
 
 pub(super) fn workspace_unknown() -> Problem {

@@ -32,6 +32,7 @@ const REVOKED_WITHIN: Duration = Duration::from_secs(3600);
 
 pub(crate) mod desktops;
 mod engine;
+pub(crate) mod fault;
 pub(crate) mod identity;
 pub(crate) mod oidc;
 mod prune;

@@ -278,6 +278,7 @@ async fn a_server_that_is_not_there_is_named_and_its_password_is_not() {
     assert!(!error.contains("s3cret"), "{error}");
 }
 
+mod faults;
 mod restart;
 
 /// A database of its own: a file in a folder, gone after the test, or a schema of the PostgreSQL

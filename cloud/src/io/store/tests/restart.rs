@@ -5,7 +5,10 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use protocol::problem::{Code, Problem};
+
 use super::*;
+use crate::io::problems;
 
 /// Says the server's address, then restarts it for each line it reads; ends with its input.
 const RESTARTER: &str = r#"
@@ -35,6 +38,38 @@ async fn what_was_acknowledged_outlives_a_restart_of_the_server_and_so_does_the_
     for id in acknowledged {
         assert!(store.find_access(&id).await.unwrap().is_some(), "{id}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_while_the_server_restarts_is_told_to_try_again() {
+    let mut server = Server::start().await;
+    let store = Store::open(&server.url).await.unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let askers: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(ask_until(store.clone(), stopped.clone())))
+        .collect();
+    for _ in 0..3 {
+        server.restart().await;
+        store.check().await.unwrap();
+    }
+    stop.send(true).unwrap();
+    for asker in askers {
+        for said in asker.await.unwrap() {
+            assert_eq!(said.code, Code::DatabaseUnavailable, "{said}");
+            assert_eq!(said.code.http_status(), 503);
+        }
+    }
+}
+
+/// What the callers are told whose questions failed.
+async fn ask_until(store: Store, stopped: tokio::sync::watch::Receiver<bool>) -> Vec<Problem> {
+    let mut said = Vec::new();
+    while !*stopped.borrow() {
+        if let Err(error) = store.find_access("k").await {
+            said.push(problems::database(&error));
+        }
+    }
+    said
 }
 
 /// The keys that were acknowledged; a write that failed is not repeated.
