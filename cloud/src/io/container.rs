@@ -26,6 +26,9 @@ use engine::{Engine, Found, Recipe};
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// A start that was given up may be finished by the engine while we begin another; twice is chance.
 const CREATE_TRIES: usize = 3;
+/// An agent host that is not seen within some seconds has ended.
+const LOOKS_MAX: usize = 100;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Shown of what a desktop says, in lines.
 const LOG_LINES_MAX: u32 = 60;
 
@@ -69,12 +72,16 @@ impl Containers {
         format!("{}.home", self.name(instance))
     }
 
+    async fn find(&self, instance: &InstanceId) -> Result<Option<Found>> {
+        self.engine.find(&self.config.service, instance).await
+    }
+
     /// A running container of this generation; one that runs already stays.
     async fn ground(&self, start: &Start) -> Result<()> {
         let name = self.name(&start.instance);
         for left in (0..CREATE_TRIES).rev() {
-            let found = self.engine.find(&name).await?;
-            if found.is_some_and(|found| found.runs && found.generation == start.generation) {
+            let found = self.find(&start.instance).await?;
+            if found.is_some_and(|found| found.generation == start.generation) {
                 return Ok(());
             }
             self.engine.remove(&name, STOP_PATIENCE).await?;
@@ -130,8 +137,7 @@ impl Containers {
 impl Driver for Containers {
     async fn inspect(&self, instance: &InstanceId) -> Result<Machine> {
         let name = self.name(instance);
-        let found = self.engine.find(&name).await?;
-        let Some(found) = found.filter(|found| found.runs) else {
+        let Some(found) = self.find(instance).await? else {
             return Ok(Machine::Absent);
         };
         let up = self.engine.runs_inside(&name, AGENT_HOST_RUNS).await?;
@@ -143,7 +149,15 @@ impl Driver for Containers {
         let name = self.name(&start.instance);
         let command = ["/bin/sh", "-c", AGENT_HOST].map(str::to_owned).into();
         let secrets = self.secrets(&start);
-        self.engine.run_inside(&name, command, secrets).await
+        self.engine.run_inside(&name, command, secrets).await?;
+        // The engine answers before the program is what it will be; one that ended is found so later.
+        for _ in 0..LOOKS_MAX {
+            if self.engine.runs_inside(&name, AGENT_HOST_RUNS).await? {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     async fn stop(&self, instance: &InstanceId) -> Result<()> {

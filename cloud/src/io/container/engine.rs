@@ -12,12 +12,10 @@ use anyhow::{Context, Result, anyhow};
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::exec::{CreateExecOptions, StartExecOptions};
-use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, HostConfig, Mount, MountType,
-};
+use bollard::models::{ContainerCreateBody, ContainerSummary, HostConfig, Mount, MountType};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
-    LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions, StartContainerOptions,
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveVolumeOptions, StartContainerOptions,
     StopContainerOptionsBuilder, TopOptionsBuilder,
 };
 use futures_util::StreamExt;
@@ -51,10 +49,9 @@ struct Line {
     columns: OnceLock<&'static str>,
 }
 
-/// A desktop's container.
-#[derive(Clone, Debug)]
+/// A desktop's container, which runs.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
-    pub(super) runs: bool,
     pub(super) generation: Generation,
 }
 
@@ -83,11 +80,16 @@ impl Engine {
         }))
     }
 
-    /// `None` if there is no such container, or none of ours.
-    pub(super) async fn find(&self, name: &str) -> Result<Option<Found>> {
-        let docker = self.docker().await?;
-        let asked = docker.inspect_container(name, None::<InspectContainerOptions>);
-        Ok(there(asked.await)?.as_ref().and_then(Found::of))
+    /// The running container of an instance; `None` if nothing of it runs.
+    ///
+    /// Asked by a list of what runs: Podman's other states have names that Docker's API lacks.
+    pub(super) async fn find(&self, service: &str, instance: &InstanceId) -> Result<Option<Found>> {
+        let wanted = vec![
+            format!("{SERVICE}={service}"),
+            format!("{INSTANCE}={instance}"),
+        ];
+        let running = self.running(wanted).await?;
+        Ok(running.into_iter().find_map(Found::of))
     }
 
     /// Whether a program runs in the container whose command line holds this text.
@@ -191,21 +193,23 @@ impl Engine {
         Ok(text)
     }
 
-    /// Name and instance of every container of a service, running or not.
+    /// Id and instance of every running container of a service.
     pub(super) async fn containers_of(&self, service: &str) -> Result<Vec<(String, String)>> {
+        let running = self.running(vec![format!("{SERVICE}={service}")]).await?;
+        let ours = running
+            .into_iter()
+            .filter_map(|container| Some((container.id?, container.labels?.remove(INSTANCE)?)));
+        Ok(ours.collect())
+    }
+
+    /// The running containers that carry all of these labels.
+    async fn running(&self, labels: Vec<String>) -> Result<Vec<ContainerSummary>> {
         let docker = self.docker().await?;
-        let label = format!("{SERVICE}={service}");
         let options = ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(&HashMap::from([("label", vec![label])]))
+            .filters(&HashMap::from([("label", labels)]))
             .build();
         let listed = docker.list_containers(Some(options)).await;
-        let listed = listed.context("The engine did not list its containers.")?;
-        let ours = listed.into_iter().filter_map(|container| {
-            let instance = container.labels?.remove(INSTANCE)?;
-            Some((container.id?, instance))
-        });
-        Ok(ours.collect())
+        listed.context("The engine did not list its containers.")
     }
 
     /// The engine, asked once which version of the API it speaks.
@@ -235,12 +239,9 @@ impl Engine {
 }
 
 impl Found {
-    fn of(container: &ContainerInspectResponse) -> Option<Self> {
-        let labels = container.config.as_ref()?.labels.as_ref()?;
-        let generation = labels.get(GENERATION)?.parse().ok()?;
-        let state = container.state.as_ref();
+    fn of(container: ContainerSummary) -> Option<Self> {
+        let generation = container.labels?.get(GENERATION)?.parse().ok()?;
         Some(Self {
-            runs: state.and_then(|state| state.running) == Some(true),
             generation: Generation(generation),
         })
     }

@@ -196,7 +196,14 @@ impl Ground for Lab {
             let mut kill = tokio::process::Command::new("kill");
             let _ = kill.args(["-9", &pid.to_string()]).status().await;
         }
-        while !processes::marked(place.folder()).is_empty() {
+        // One that is ending carries no mark any more and is there for a moment.
+        let record = place.record().unwrap().unwrap();
+        let parts = [
+            Some(record.x_server),
+            record.window_manager,
+            record.agent_host,
+        ];
+        while parts.into_iter().flatten().any(Process::runs) {
             tokio::task::yield_now().await;
         }
     }
