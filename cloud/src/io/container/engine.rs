@@ -34,6 +34,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(50);
 const DOCKER_COLUMNS: &str = "-eo pid,args";
 /// Podman lists by itself what it knows by one name; anything else it hands to a `ps` in the container.
 const PODMAN_COLUMNS: &str = "args";
+/// Podman answers with nothing when a program ends while it lists them.
+const LIST_TRIES: usize = 5;
 /// Shown of a log, in bytes.
 const LOG_LEN_MAX: usize = 16 * 1024;
 
@@ -97,7 +99,14 @@ impl Engine {
         let docker = self.docker().await?;
         let columns = self.0.columns.get().copied().unwrap_or_default();
         let options = TopOptionsBuilder::new().ps_args(columns).build();
-        let programs = match docker.top_processes(name, Some(options)).await {
+        let mut listed = docker.top_processes(name, Some(options.clone())).await;
+        for _ in 1..LIST_TRIES {
+            if listed.is_ok() {
+                break;
+            }
+            listed = docker.top_processes(name, Some(options.clone())).await;
+        }
+        let programs = match listed {
             // It ended meanwhile.
             Err(error) if matches!(status(&error), Some(404 | 409)) => return Ok(false),
             programs => programs.context("The container's programs could not be listed.")?,

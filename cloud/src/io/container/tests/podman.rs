@@ -167,13 +167,11 @@ impl Ground for Podman {
     }
 
     async fn kill_agent_host(&self, instance: &InstanceId) {
-        let kill = "until [ -s /tmp/multiclaw/agent-host.pid ]; do sleep 0.1; done; \
-                    kill -9 $(cat /tmp/multiclaw/agent-host.pid)";
-        self.run(&["exec", &self.name(instance), "sh", "-c", kill]);
-        // The engine notices within a moment.
+        let kill = "kill -9 $(cat /tmp/multiclaw/agent-host.pid) 2>/dev/null; true";
         let driver = self.driver();
+        // The number is that of the one before until the one that follows has written its own.
         while let Machine::Up(_) = driver.inspect(instance).await.unwrap() {
-            tokio::task::yield_now().await;
+            self.run(&["exec", &self.name(instance), "sh", "-c", kill]);
         }
     }
 
