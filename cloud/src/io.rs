@@ -20,6 +20,7 @@ mod run;
 mod state;
 mod status;
 pub mod store;
+mod system;
 
 use anyhow::Context;
 use clap::Parser;
@@ -55,6 +56,7 @@ fn start(args: &args::Args) -> anyhow::Result<()> {
         eprintln!("The configuration is sound.");
         return Ok(());
     }
+    system::return_large_blocks();
     run::init_logs(args.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -144,8 +144,9 @@ async fn member(
     };
     let secret = secret_from(rand::random());
     let peppers = pepper_file::read(&config.identity)?;
-    let stored =
-        password::hash(&secret, rand::random(), &peppers).context("the password was not hashed")?;
+    let mut memory = password::Memory::default();
+    let stored = password::hash(&secret, rand::random(), &peppers, &mut memory)
+        .context("the password was not hashed")?;
     let account = store.ensure_account(&email, None, unix_now()).await?;
     store.set_password(&account.id, &stored).await?;
     store.confirm_account(&account.id, unix_now()).await?;

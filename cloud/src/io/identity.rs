@@ -70,7 +70,7 @@ impl Identity {
         Ok(Self(Arc::new(Tools {
             store,
             hosts,
-            hashing: Hashing::new(peppers),
+            hashing: Hashing::new(peppers)?,
             outbox,
             lockout: Mutex::default(),
             rates: Mutex::default(),

@@ -1,39 +1,50 @@
-//! The hashing pool: as many at once as there are cores, a bounded number waiting, and a stated
-//! answer when it is full.
+//! The hashing pool: a thread per core that gives way to all others, a bounded number waiting, and a
+//! stated answer when it is full. Each thread keeps its memory while there is more to do.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::{Context, Result};
 use protocol::Secret;
 use protocol::problem::Problem;
-use tokio::sync::Semaphore;
+use tokio::sync::{mpsc, oneshot};
 
 use super::super::problems;
-use crate::identity::password::{self, Peppers};
+use super::super::system;
+use crate::identity::password::{self, Memory, Peppers};
 
 /// Hashes waiting per core; at some 30 ms each nobody waits for longer than about two seconds.
 /// When full: `SERVICE_BUSY`, nothing is queued.
 const WAITING_PER_CORE: usize = 64;
 
+type Work = Box<dyn FnOnce(&mut Memory) + Send>;
+
 #[derive(Clone)]
 pub(super) struct Hashing {
-    running: Arc<Semaphore>,
-    admitted: Arc<Semaphore>,
+    work: mpsc::Sender<Work>,
     peppers: Peppers,
 }
 
 impl Hashing {
-    pub(super) fn new(peppers: Peppers) -> Self {
+    /// # Errors
+    ///
+    /// No more threads can be had.
+    pub(super) fn new(peppers: Peppers) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            running: Arc::new(Semaphore::new(cores)),
-            admitted: Arc::new(Semaphore::new(cores * WAITING_PER_CORE)),
-            peppers,
+        let (work, queue) = mpsc::channel(cores * WAITING_PER_CORE);
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..cores {
+            let queue = queue.clone();
+            std::thread::Builder::new()
+                .name("hashing".into())
+                .spawn(move || serve(&queue))
+                .context("the hashing threads cannot start")?;
         }
+        Ok(Self { work, peppers })
     }
 
     pub(super) async fn hash(&self, password: Secret) -> Result<String, Problem> {
         let (salt, peppers) = (rand::random(), self.peppers.clone());
-        self.run(move || password::hash(&password, salt, &peppers))
+        self.run(move |memory| password::hash(&password, salt, &peppers, memory))
             .await?
             .ok_or_else(problems::internal)
     }
@@ -44,7 +55,7 @@ impl Hashing {
         stored: Option<String>,
     ) -> Result<bool, Problem> {
         let peppers = self.peppers.clone();
-        self.run(move || password::verify(&password, stored.as_deref(), &peppers))
+        self.run(move |memory| password::verify(&password, stored.as_deref(), &peppers, memory))
             .await
     }
 
@@ -55,19 +66,36 @@ impl Hashing {
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let _place = self
-            .admitted
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| problems::busy())?;
-        // Held by the work itself, which goes on when the client goes away.
-        let turn = self.running.clone().acquire_owned().await;
-        let done = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            work()
+        let (reply, done) = oneshot::channel();
+        let work = Box::new(move |memory: &mut Memory| {
+            // Whoever asked may have gone while it waited.
+            if !reply.is_closed() {
+                let _ = reply.send(work(memory));
+            }
         });
+        self.work.try_send(work).map_err(|_| problems::busy())?;
         done.await.map_err(|_| problems::internal())
+    }
+}
+
+/// Until nobody can ask any more.
+fn serve(queue: &Mutex<mpsc::Receiver<Work>>) {
+    system::give_way();
+    let mut memory = Memory::default();
+    loop {
+        // The queue is held by a thread that found it empty.
+        let more = queue.try_lock().ok();
+        let next = more.and_then(|mut queue| queue.try_recv().ok());
+        let next = next.or_else(|| {
+            memory = Memory::default();
+            let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.blocking_recv()
+        });
+        match next {
+            Some(work) => work(&mut memory),
+            None => return,
+        }
     }
 }

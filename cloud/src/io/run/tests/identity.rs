@@ -404,6 +404,7 @@ impl Server {
             &PASSWORD.into(),
             [0; password::SALT_LEN],
             &password::Peppers::default(),
+            &mut password::Memory::default(),
         )
         .unwrap();
         let store = &self.store;
