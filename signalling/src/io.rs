@@ -41,6 +41,9 @@ use crate::refusal;
 /// The WebSocket layer gives up on a message of this size without reading on. Messages between
 /// the bound and this are read and refused in words.
 const FRAME_LEN_MAX: usize = 4 * MESSAGE_LEN_MAX;
+/// Memory each socket keeps for reading, in bytes: an idle agent host says little, and a longer
+/// message grows it for as long as it takes.
+const READ_LEN: usize = 4 * 1024;
 
 #[derive(Clone)]
 struct Shared {
@@ -105,6 +108,7 @@ where
         return problem_response(&refusal::too_many("connections"));
     };
     upgrade
+        .read_buffer_size(READ_LEN)
         .max_message_size(FRAME_LEN_MAX)
         .max_frame_size(FRAME_LEN_MAX)
         .on_upgrade(async move |websocket| {
