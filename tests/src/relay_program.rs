@@ -15,17 +15,18 @@ pub struct RelayProgram {
     ready: Value,
 }
 
-/// A program of the workspace, beside the test's own folder.
+/// A program of the workspace, beside this one or beside the folder of tests.
 ///
 /// # Errors
 ///
 /// It has not been built.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let me = std::env::current_exe()?;
-    let programs = me.ancestors().nth(2).context("a folder of programs")?;
-    let program = programs.join(name);
-    anyhow::ensure!(program.is_file(), "build `{name}` first: cargo build");
-    Ok(program)
+    let programs = me.ancestors().skip(1).take(2);
+    programs
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
+        .with_context(|| format!("build `{name}` first: cargo build"))
 }
 
 /// An empty folder for one test's files.

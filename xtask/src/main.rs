@@ -6,6 +6,7 @@
     reason = "a command-line shell owns its clock and its waiting; there is no core here"
 )]
 
+mod cloud_bench;
 mod desktop_bench;
 mod ground;
 mod interop;
@@ -54,6 +55,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// The cloud: sign-ins, openings and memory of one with SQLite, and what three nodes do.
+    Cloud(cloud_bench::Options),
     /// The whole path beside Selkies: picture change and click to pixel, first frame, CPU, bytes.
     #[command(visible_alias = "latency")]
     Desktop(desktop_bench::Options),
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
     let outcome = match Options::parse().command {
         Command::Up(options) => up::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Bench(Bench::Cloud(options)) => cloud_bench::run(&options),
         Command::Bench(Bench::Desktop(options)) => desktop_bench::run(&options),
         Command::Bench(Bench::Relay(options)) => relay_bench::run(&options),
         Command::Interop(options) => interop::run(&options),

@@ -1,0 +1,142 @@
+//! Puts load on a real `multiclaw-cloud` and measures it beside the bars of its issue; prints a table
+//! and one JSON object. `cargo xtask bench cloud` runs it.
+//!
+//! Generator and service share the machine's processors: every figure is a lower bound.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a measuring program owns its clock and its tasks"
+)]
+
+mod apart;
+mod crowd;
+mod ground;
+mod http;
+mod rows;
+mod socket;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser;
+use serde_json::{Value, json};
+
+#[derive(Parser)]
+enum Command {
+    /// Every row of the table.
+    Measure(Options),
+    /// The clients of one of them.
+    Crowd(crowd::Options),
+}
+
+#[derive(clap::Args)]
+struct Options {
+    /// The program to measure.
+    #[arg(long)]
+    cloud: PathBuf,
+    /// Measured seconds per row.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Agent hosts that are connected and do nothing.
+    #[arg(long, default_value_t = 1000)]
+    agents: usize,
+    /// Agent hosts, and as many viewers, of which a node's death is survived.
+    #[arg(long, default_value_t = 10_000)]
+    crowd: usize,
+}
+
+/// One line of the table.
+struct Row {
+    name: &'static str,
+    figure: f64,
+    unit: &'static str,
+    bar: Bar,
+    more: Value,
+}
+
+enum Bar {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Row {
+    fn is_met(&self) -> bool {
+        match self.bar {
+            Bar::AtMost(bar) => self.figure <= bar,
+            Bar::AtLeast(bar) => self.figure >= bar,
+        }
+    }
+
+    fn line(&self) -> String {
+        let bar = match self.bar {
+            Bar::AtMost(bar) => format!("≤ {bar}"),
+            Bar::AtLeast(bar) => format!("≥ {bar}"),
+        };
+        let verdict = if self.is_met() { "met" } else { "MISSED" };
+        let (name, figure, unit) = (self.name, self.figure, self.unit);
+        format!("{name:<58} {figure:>10.2} {unit:<6} {bar:>8}  {verdict}")
+    }
+
+    fn json(&self) -> Value {
+        let bar = match self.bar {
+            Bar::AtMost(bar) => json!({ "at_most": bar }),
+            Bar::AtLeast(bar) => json!({ "at_least": bar }),
+        };
+        json!({
+            "row": self.name,
+            "figure": self.figure,
+            "unit": self.unit,
+            "bar": bar,
+            "met": self.is_met(),
+            "more": self.more,
+        })
+    }
+}
+
+fn main() -> Result<()> {
+    let command = Command::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let rows = match command {
+        Command::Measure(options) => runtime.block_on(measure(&options))?,
+        Command::Crowd(options) => return runtime.block_on(crowd::run(&options)),
+    };
+    let rows: Vec<_> = rows.iter().map(Row::json).collect();
+    println!("{}", json!({ "bench": "cloud", "rows": rows }));
+    Ok(())
+}
+
+async fn measure(options: &Options) -> Result<Vec<Row>> {
+    let mut table = Table::default();
+    let seconds = Duration::from_secs_f64(options.seconds);
+    let ground = ground::Ground::start(&options.cloud, options.agents).await?;
+    // Before and after, for others may use this machine as well.
+    let before = rows::hashing_limit(seconds / 2).await?;
+    let signed_in = rows::sign_ins(&ground, seconds).await?;
+    let limit = f64::midpoint(before, rows::hashing_limit(seconds / 2).await?);
+    table.add(rows::of_limit(signed_in, limit));
+    table.add(rows::checks_in_a_flood(&ground, limit, seconds).await?);
+    let agents = rows::connect_agents(&ground, options.agents).await?;
+    table.add(rows::memory(&ground, &agents)?);
+    for row in rows::openings(&ground, seconds).await? {
+        table.add(row);
+    }
+    drop((agents, ground));
+    table.add(apart::cross_node(seconds).await?);
+    for row in apart::node_death(options.crowd).await? {
+        table.add(row);
+    }
+    Ok(table.0)
+}
+
+/// Shown as it grows.
+#[derive(Default)]
+struct Table(Vec<Row>);
+
+impl Table {
+    fn add(&mut self, row: Row) {
+        eprintln!("{}", row.line());
+        self.0.push(row);
+    }
+}

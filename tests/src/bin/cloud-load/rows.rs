@@ -1,0 +1,318 @@
+//! What is measured, and how.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use cloud::identity::password;
+use protocol::Secret;
+use protocol::id::InstanceId;
+use protocol::signal::{AGENT_PATH, FromViewer, PathMode, ToAgent, ToViewer, VERSION, VIEWER_PATH};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::ground::Ground;
+use crate::http::{self, Client};
+use crate::socket::{Figures, Socket, registration};
+use crate::{Bar, Row};
+
+/// Sign-ins from one network before another is taken: below what the service lets one do at once.
+const SIGN_INS_PER_NETWORK: u32 = 30;
+/// People who sign in at the same time, each waiting for the answer: enough to keep every core busy.
+const SIGNING_IN: usize = 16;
+/// How many times what hashing allows the flood asks for.
+const FLOOD: f64 = 10.0;
+/// Pause between two checks of the one who is signed in.
+const CHECK_EVERY: Duration = Duration::from_millis(5);
+/// The bar.
+const OPENINGS_PER_S: f64 = 1000.0;
+/// Viewers that open sessions at the same time, each on a socket of its own.
+const OPENING: usize = 32;
+/// Openings whose figures do not count: connections and caches are made.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+static NETWORKS: AtomicU32 = AtomicU32::new(1);
+
+/// Password hashes per second that this machine can make, all cores at it.
+pub(crate) async fn hashing_limit(seconds: Duration) -> Result<f64> {
+    let cores = std::thread::available_parallelism()?.get();
+    let mut memory = password::Memory::default();
+    let secret = Secret::new("a password to hash");
+    let bare = password::Peppers::default();
+    let stored = password::hash(&secret, [7; password::SALT_LEN], &bare, &mut memory);
+    let stored: Arc<str> = stored.context("a password is hashed")?.into();
+    let until = Instant::now() + seconds;
+    let mut threads = JoinSet::new();
+    for _ in 0..cores {
+        let (stored, bare) = (stored.clone(), bare.clone());
+        threads.spawn_blocking(move || {
+            let (mut done, mut memory) = (0_u32, password::Memory::default());
+            let wrong = Secret::new("a password");
+            while Instant::now() < until {
+                done += u32::from(password::verify(&wrong, Some(&stored), &bare, &mut memory)) + 1;
+            }
+            done
+        });
+    }
+    let done: u32 = threads.join_all().await.into_iter().sum();
+    Ok(f64::from(done) / seconds.as_secs_f64())
+}
+
+/// Sign-ins per second.
+pub(crate) async fn sign_ins(ground: &Ground, seconds: Duration) -> Result<f64> {
+    let body = sign_in_body(ground);
+    let until = Instant::now() + seconds;
+    let mut people = JoinSet::new();
+    for _ in 0..SIGNING_IN {
+        let (address, body) = (ground.address.clone(), body.clone());
+        people.spawn(async move {
+            let mut done = 0_u32;
+            while Instant::now() < until {
+                let mut client = Client::connect(&address, next_network()).await?;
+                for _ in 0..SIGN_INS_PER_NETWORK {
+                    if Instant::now() >= until {
+                        break;
+                    }
+                    let answer = client
+                        .call("POST", "/api/v1/auth/sign-in", "", &body)
+                        .await?;
+                    ensure!(
+                        answer.status == 200,
+                        "a sign-in was answered {}",
+                        answer.status
+                    );
+                    done += 1;
+                }
+            }
+            Ok(done)
+        });
+    }
+    let mut done = 0;
+    for person in people.join_all().await {
+        done += person?;
+    }
+    Ok(f64::from(done) / seconds.as_secs_f64())
+}
+
+/// Sign-ins beside what hashing allows.
+pub(crate) fn of_limit(rate: f64, limit: f64) -> Row {
+    Row {
+        name: "sign-ins, of what hashing allows",
+        figure: 100.0 * rate / limit,
+        unit: "%",
+        bar: Bar::AtLeast(90.0),
+        more: json!({ "sign_ins_per_s": rate, "hashes_per_s": limit }),
+    }
+}
+
+/// How long the service takes to know who somebody is, while ten times too many sign in.
+pub(crate) async fn checks_in_a_flood(
+    ground: &Ground,
+    limit: f64,
+    seconds: Duration,
+) -> Result<Row> {
+    let mut client = Client::connect(&ground.address, Ipv4Addr::LOCALHOST).await?;
+    let body = sign_in_body(ground);
+    let signed_in = client
+        .call("POST", "/api/v1/auth/sign-in", "", &body)
+        .await?;
+    let cookies = format!("Cookie: {}\r\n", signed_in.cookies);
+    let quiet = checks(&mut client, &cookies, seconds).await?;
+    let asked = Arc::new(AtomicU64::new(0));
+    let flood = tokio::spawn(flood(
+        ground.address.clone(),
+        body,
+        limit * FLOOD,
+        asked.clone(),
+    ));
+    // Until the queue of the hashing pool is full.
+    tokio::time::sleep(WARM_UP).await;
+    let flooded = checks(&mut client, &cookies, seconds).await?;
+    flood.abort();
+    Ok(Row {
+        name: "session check during a tenfold sign-in flood, p99",
+        figure: flooded.p99,
+        unit: "ms",
+        bar: Bar::AtMost(1.0),
+        more: json!({
+            "quiet_ms": quiet.json(),
+            "flooded_ms": flooded.json(),
+            "sign_ins_asked_per_s": limit * FLOOD,
+            "sign_ins_asked": asked.load(Ordering::Relaxed),
+        }),
+    })
+}
+
+async fn checks(client: &mut Client, cookies: &str, seconds: Duration) -> Result<Figures> {
+    let until = Instant::now() + seconds;
+    let mut took = Vec::new();
+    while Instant::now() < until {
+        let began = Instant::now();
+        let answer = client.call("GET", "/api/v1/me", cookies, "").await?;
+        took.push(began.elapsed());
+        ensure!(
+            answer.status == 200,
+            "a check was answered {}",
+            answer.status
+        );
+        tokio::time::sleep(CHECK_EVERY).await;
+    }
+    Figures::of(took)
+}
+
+/// Asks at a rate, whatever the answers.
+async fn flood(address: String, body: String, per_second: f64, asked: Arc<AtomicU64>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / per_second));
+    let mut asking = JoinSet::new();
+    let mut from = next_network();
+    loop {
+        ticks.tick().await;
+        let number = asked.fetch_add(1, Ordering::Relaxed);
+        if number.is_multiple_of(u64::from(SIGN_INS_PER_NETWORK)) {
+            from = next_network();
+        }
+        let (address, body) = (address.clone(), body.clone());
+        asking.spawn(async move {
+            let mut client = Client::connect(&address, from).await?;
+            client
+                .call("POST", "/api/v1/auth/sign-in", "", &body)
+                .await
+                .map(drop)
+        });
+        while asking.try_join_next().is_some() {}
+    }
+}
+
+/// Agent hosts that are registered and say nothing.
+pub(crate) struct Agents {
+    before: f64,
+    sockets: Vec<Socket>,
+}
+
+pub(crate) async fn connect_agents(ground: &Ground, count: usize) -> Result<Agents> {
+    let before = ground.memory()?;
+    let mut sockets = Vec::new();
+    for (instance, _) in ground.keys.iter().take(count) {
+        let mut socket = Socket::open(&ground.address, AGENT_PATH).await?;
+        socket.say(&registration(instance, &[])).await?;
+        let told: ToAgent = socket.hear().await?;
+        ensure!(told == ToAgent::Registered, "{told:?}");
+        sockets.push(socket);
+    }
+    Ok(Agents { before, sockets })
+}
+
+pub(crate) fn memory(ground: &Ground, agents: &Agents) -> Result<Row> {
+    const MIB: f64 = 1024.0 * 1024.0;
+    let with = ground.memory()?;
+    Ok(Row {
+        name: "memory with idle agent hosts connected",
+        figure: with / MIB,
+        unit: "MiB",
+        bar: Bar::AtMost(60.0),
+        more: json!({ "agents": agents.sockets.len(), "without_mib": agents.before / MIB }),
+    })
+}
+
+/// Session openings per second, each a ticket, a socket and a grant: as many as there can be, and
+/// how long each takes at the rate of the bar.
+pub(crate) async fn openings(ground: &Ground, seconds: Duration) -> Result<Vec<Row>> {
+    let most = open_many(ground, seconds, None).await?;
+    let paced = open_many(ground, seconds, Some(OPENINGS_PER_S)).await?;
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let rate = most.len() as f64 / seconds.as_secs_f64();
+    let (most, paced) = (Figures::of(most)?, Figures::of(paced)?);
+    Ok(vec![
+        Row {
+            name: "session openings (ticket, socket, grant)",
+            figure: rate,
+            unit: "1/s",
+            bar: Bar::AtLeast(OPENINGS_PER_S),
+            more: json!({ "at_once": OPENING, "ms": most.json() }),
+        },
+        Row {
+            name: "session opening at 1,000 a second, p99",
+            figure: paced.p99,
+            unit: "ms",
+            bar: Bar::AtMost(50.0),
+            more: json!({ "wanted_per_s": OPENINGS_PER_S, "ms": paced.json() }),
+        },
+    ])
+}
+
+/// How long each took from its beginning; those of a rate begin late if the ones before took long.
+async fn open_many(ground: &Ground, seconds: Duration, rate: Option<f64>) -> Result<Vec<Duration>> {
+    let start = Instant::now();
+    let (from, until) = (start + WARM_UP, start + WARM_UP + seconds);
+    let keys = Arc::new(ground.keys.clone());
+    let mut viewers = JoinSet::new();
+    for number in 0..OPENING {
+        let (address, keys) = (ground.address.clone(), keys.clone());
+        viewers.spawn(async move {
+            let mut took = Vec::new();
+            let mut client = Client::connect(&address, Ipv4Addr::LOCALHOST).await?;
+            for next in (number..).step_by(OPENING) {
+                #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+                let due = rate.map(|rate| start + Duration::from_secs_f64(next as f64 / rate));
+                if let Some(due) = due {
+                    tokio::time::sleep_until(due.into()).await;
+                }
+                let began = Instant::now();
+                if began >= until {
+                    break;
+                }
+                let (instance, key) = keys.get(next % keys.len()).context("there are instances")?;
+                let bearer = format!("Authorization: Bearer {}\r\n", key.to_text().expose());
+                open(&mut client, &address, instance, &bearer).await?;
+                if began >= from {
+                    took.push(began.elapsed());
+                }
+            }
+            anyhow::Ok(took)
+        });
+    }
+    let mut took = Vec::new();
+    for viewer in viewers.join_all().await {
+        took.extend(viewer?);
+    }
+    Ok(took)
+}
+
+async fn open(
+    client: &mut Client,
+    address: &str,
+    instance: &InstanceId,
+    bearer: &str,
+) -> Result<()> {
+    let path = format!("/api/v1/instances/{instance}/tickets");
+    let answer = client.call("POST", &path, bearer, "").await?;
+    ensure!(
+        answer.status == 200,
+        "a ticket was answered {}",
+        answer.status
+    );
+    let answer: Value = serde_json::from_slice(&answer.body)?;
+    let ticket = answer["ticket"].as_str().context("a ticket")?;
+    let mut socket = Socket::open(address, VIEWER_PATH).await?;
+    let message = FromViewer::Open {
+        version: VERSION,
+        ticket: Secret::new(ticket),
+        mode: PathMode::Auto,
+    };
+    socket.say(&message).await?;
+    match socket.hear().await? {
+        ToViewer::Granted { .. } => socket.say(&FromViewer::Close).await,
+        other => bail!("not granted: {other:?}"),
+    }
+}
+
+fn sign_in_body(ground: &Ground) -> String {
+    json!({ "email": ground.email, "password": ground.password }).to_string()
+}
+
+fn next_network() -> Ipv4Addr {
+    // The last byte of the number is the host; the rest is the network.
+    http::network(NETWORKS.fetch_add(1, Ordering::Relaxed))
+}
