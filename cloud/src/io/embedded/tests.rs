@@ -192,19 +192,18 @@ impl Ground for Lab {
 
     async fn cut_power(&self, instance: &InstanceId) {
         let place = self.driver().place(instance);
-        for pid in processes::marked(place.folder()) {
-            let mut kill = tokio::process::Command::new("kill");
-            let _ = kill.args(["-9", &pid.to_string()]).status().await;
-        }
-        // One that is ending carries no mark any more and is there for a moment.
         let record = place.record().unwrap().unwrap();
         let parts = [
             Some(record.x_server),
             record.window_manager,
             record.agent_host,
         ];
+        // One that begins or ends carries no mark for a moment, and is there all the same.
         while parts.into_iter().flatten().any(Process::runs) {
-            tokio::task::yield_now().await;
+            for pid in processes::marked(place.folder()) {
+                let mut kill = tokio::process::Command::new("kill");
+                let _ = kill.args(["-9", &pid.to_string()]).status().await;
+            }
         }
     }
 
