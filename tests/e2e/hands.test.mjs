@@ -57,8 +57,8 @@ async function buttons() {
     const button = /\bbutton (\d+),/.exec(line);
     if (button && pressed.at(-1) === "?") pressed[pressed.length - 1] = Number(button[1]);
   });
-  await until("the client is on the screen", () => house.ask("xdotool", "search", "--name", "Event Tester"));
-  const id = house.ask("xdotool", "search", "--name", "Event Tester").trim().split("\n").at(-1);
+  await until("the client is on the screen", () => house.ask("xdotool", "search", "--onlyvisible", "--name", "Event Tester"));
+  const id = house.ask("xdotool", "search", "--onlyvisible", "--name", "Event Tester").trim().split("\n").at(-1);
   const [, x, y] = /Position: (\d+),(\d+)/.exec(house.ask("xdotool", "getwindowgeometry", id)).map(Number);
   return { pressed, at: { x: x + 200, y: y + 150 }, stop: () => client.kill("SIGKILL") };
 }
