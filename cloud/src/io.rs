@@ -1,5 +1,6 @@
 //! The shell: flags, database, HTTP, and the start and end of the process.
 
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 mod admin;
@@ -40,14 +41,22 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn print_openapi() -> anyhow::Result<()> {
+    let text = format!("{:#}\n", openapi::document());
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Who reads it, `head` for one, has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
 fn start(args: &args::Args) -> anyhow::Result<()> {
     if let Some(args::Command::Completions { shell }) = &args.command {
         args::print_completions(*shell);
         return Ok(());
     }
     if let Some(args::Command::Openapi) = &args.command {
-        println!("{:#}", openapi::document());
-        return Ok(());
+        return print_openapi();
     }
     let config = args.configuration()?;
     if args.check_config {

@@ -30,3 +30,8 @@ test("the validator refuses a description that is none", async () => {
   const found = await new Validator().validate(broken);
   assert.equal(found.valid, false);
 });
+
+test("who reads only its beginning is told no error", () => {
+  const script = 'set -o pipefail; "$0" openapi | head -c 10';
+  assert.equal(execFileSync("bash", ["-c", script, `${PROGRAMS}/multiclaw-cloud`]).toString().length, 10);
+});
