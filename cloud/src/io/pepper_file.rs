@@ -17,7 +17,11 @@ pub(super) fn read(config: &IdentityConfig) -> Result<Peppers, ConfigError> {
     };
     let shown = path.display();
     let refuse = |text: String| ConfigError(format!("`identity.pepper_file`: {text}"));
-    let unreadable = |error| refuse(format!("cannot read {shown}: {error}"));
+    let unreadable = |error| {
+        refuse(format!(
+            "cannot read {shown}: {error}; put the file back, for without it whoever has a password cannot sign in"
+        ))
+    };
     let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode();
     if mode & 0o077 != 0 {
         let advice = format!("others may read {shown}; run `chmod 600 {shown}`");
@@ -41,6 +45,7 @@ mod tests {
         };
         let said = || read(&config).unwrap_err().to_string();
         assert!(said().contains("cannot read"), "{}", said());
+        assert!(said().contains("put the file back"), "{}", said());
         fs::write(&path, "x".repeat(40)).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(said().contains("chmod 600"), "{}", said());
