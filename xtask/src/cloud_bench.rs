@@ -1,6 +1,6 @@
-//! `cargo xtask bench cloud`: load on one cloud with SQLite, and on three nodes with PostgreSQL and NATS,
-//! beside the bars they have to meet. The
-//! generator is a program of `tests`, `cloud-load`, which says how each figure is measured.
+//! `cargo xtask bench cloud`: load on one cloud with SQLite, and on three nodes with PostgreSQL and
+//! NATS, beside the bars they have to meet. The generator is a program of `tests`, `cloud-load`,
+//! which says how each figure is measured.
 
 use std::process::Command;
 
