@@ -16,6 +16,8 @@
 //! lost, media goes on; the viewer comes back with `Resume`, the agent host with `Register` that
 //! lists the sessions it still serves.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Secret;
@@ -137,6 +139,9 @@ pub enum FromViewer {
         ticket: Secret,
         #[serde(default)]
         mode: PathMode,
+        /// Milliseconds to each region the viewer has measured; the ticket's answer says where.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        round_trips_ms: BTreeMap<String, u32>,
     },
     /// First message on a new socket of a session that exists: shows the session token.
     Resume {

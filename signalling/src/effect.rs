@@ -35,6 +35,8 @@ pub struct SessionRow {
     pub subject: String,
     /// Region of the instance when the session was opened.
     pub region: String,
+    /// Region near the person, if another one and a relay there pays; else empty.
+    pub client_region: String,
     /// How often the session was renewed.
     pub generation: u32,
     /// Unix seconds of the opening.

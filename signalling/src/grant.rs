@@ -18,7 +18,7 @@ use protocol::turn::credential;
 
 use crate::effect::SessionRow;
 use crate::handle::HandleKey;
-use crate::relays::Relays;
+use crate::relays::{Ends, Offer, Relays};
 
 /// Longer than a lost connection takes to come back, shorter than a thief needs.
 const GRACE: Duration = Duration::from_secs(30);
@@ -192,9 +192,9 @@ impl Granter {
     ///
     /// Only a session that insists on the relay needs one: refusing somebody who could connect
     /// directly would help nobody.
-    pub fn can_serve(&self, region: &str, mode: PathMode) -> bool {
+    pub fn can_serve(&self, ends: Ends<'_>, mode: PathMode) -> bool {
         match mode {
-            PathMode::Relay => self.relays().has_any(region),
+            PathMode::Relay => self.relays().can_relay(ends),
             PathMode::Auto | PathMode::Direct => true,
         }
     }
@@ -221,26 +221,38 @@ impl Granter {
 
     fn ice_servers(&self, row: &SessionRow, user: RelayUser) -> Vec<IceServer> {
         let relays = self.relays();
-        let offered = relays.offered(&row.region, row.session).into_iter();
+        // The agent host is near its own region's relays, wherever the person is.
+        let client = match user {
+            RelayUser::Viewer => row.client_region.as_str(),
+            RelayUser::AgentHost => "",
+        };
+        let ends = Ends {
+            instance: &row.region,
+            client,
+        };
+        let offered = relays.offered(ends, row.session).into_iter();
         match row.mode {
-            PathMode::Direct => offered
-                .filter_map(|relay| stun_server(relay, row))
-                .collect(),
+            PathMode::Direct => offered.filter_map(stun_server).collect(),
             PathMode::Auto | PathMode::Relay => offered
-                .filter_map(|relay| self.turn_server(relay, row, user))
+                .filter_map(|offer| self.turn_server(offer, row, user))
                 .collect(),
         }
     }
 
-    fn turn_server(&self, relay: &Relay, row: &SessionRow, user: RelayUser) -> Option<IceServer> {
-        let secret = relay.shared_secrets.first()?;
+    fn turn_server(
+        &self,
+        offer: Offer<'_>,
+        row: &SessionRow,
+        user: RelayUser,
+    ) -> Option<IceServer> {
+        let secret = offer.relay.shared_secrets.first()?;
         let expires_at = Duration::from_secs(row.issued_unix) + self.terms.relay_ttl;
         let made = credential::derive(secret, &user.name(row.session), &[], expires_at);
         Some(IceServer {
-            urls: relay.urls.clone(),
+            urls: offer.urls,
             username: made.username,
             credential: made.password,
-            region: row.region.clone(),
+            region: offer.region.to_owned(),
         })
     }
 }
@@ -263,8 +275,8 @@ impl RelayUser {
 }
 
 /// The relay's UDP listener as a STUN server, which tells a client its public address.
-fn stun_server(relay: &Relay, row: &SessionRow) -> Option<IceServer> {
-    let urls: Vec<_> = relay
+fn stun_server(offer: Offer<'_>) -> Option<IceServer> {
+    let urls: Vec<_> = offer
         .urls
         .iter()
         .filter_map(|url| url.strip_prefix("turn:")?.strip_suffix("?transport=udp"))
@@ -274,6 +286,6 @@ fn stun_server(relay: &Relay, row: &SessionRow) -> Option<IceServer> {
         urls,
         username: String::new(),
         credential: Secret::default(),
-        region: row.region.clone(),
+        region: offer.region.to_owned(),
     })
 }

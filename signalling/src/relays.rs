@@ -13,8 +13,10 @@ use protocol::relay::{self, REPORT_INTERVAL, REPORT_LEN_MAX, Report, URL_LEN_MAX
 
 use crate::grant::{Region, Relay};
 
+mod choice;
 mod standing;
 
+pub use choice::{Ends, Offer};
 pub use standing::{RelayState, Standing};
 
 /// Relays offered for one session: more cost gathering time and bring no better path.
@@ -148,24 +150,6 @@ impl Relays {
             known.state = State::Silent;
             Some(entry.id.clone())
         })
-    }
-
-    /// Whether the region has any relay at all.
-    pub fn has_any(&self, region: &str) -> bool {
-        self.of(region).any(|known| known.relay.is_whole())
-    }
-
-    /// The relays for this session, best state first, at most [`RELAYS_OFFERED_MAX`].
-    pub fn offered(&self, region: &str, session: SessionId) -> Vec<&Relay> {
-        let mut found: Vec<&Known> = self.of(region).filter(|one| one.relay.is_whole()).collect();
-        let best = found.iter().map(|known| known.state).min();
-        // One that drains or is silent is better than none, and than none only.
-        found.retain(|known| Some(known.state) == best);
-        if found.len() > RELAYS_OFFERED_MAX {
-            found.sort_by_cached_key(|known| (known.is_full(), known.rank(session)));
-            found.truncate(RELAYS_OFFERED_MAX);
-        }
-        found.into_iter().map(|known| &known.relay).collect()
     }
 
     fn of(&self, region: &str) -> impl Iterator<Item = &Known> {

@@ -156,6 +156,8 @@ export class Viewer {
     await viewer.context.addInitScript(() => {
       const Native = window.RTCPeerConnection;
       window.connections = [];
+      // Those that go nowhere, to measure regions with, are closed before anybody asks.
+      window.connection = () => window.connections.findLast((one) => one.signalingState !== "closed");
       // And its data channels by label, so that a test can say what the page would not.
       window.channels = {};
       window.RTCPeerConnection = class extends Native {
@@ -207,7 +209,7 @@ export class Viewer {
 
   #video(counter) {
     return this.page.evaluate(async (counter) => {
-      for (const entry of (await window.connections.at(-1)?.getStats())?.values() ?? []) {
+      for (const entry of (await window.connection()?.getStats())?.values() ?? []) {
         if (entry.type === "inbound-rtp" && entry.kind === "video") return entry[counter] ?? 0;
       }
       return 0;
@@ -223,7 +225,7 @@ export class Viewer {
   /** The selected pair as `getStats` tells: `{local, remote, relayProtocol}`. */
   pair() {
     return this.page.evaluate(async () => {
-      const report = await window.connections.at(-1).getStats();
+      const report = await window.connection().getStats();
       for (const entry of report.values()) {
         if (entry.type !== "transport" || !entry.selectedCandidatePairId) continue;
         const pair = report.get(entry.selectedCandidatePairId);

@@ -354,6 +354,7 @@ async fn try_open(balancer: &str, instance: &str, key: &str) -> Result<(Socket, 
         version: VERSION,
         ticket,
         mode: PathMode::Auto,
+        round_trips_ms: Default::default(),
     };
     socket.say(&open).await?;
     match socket.hear().await? {

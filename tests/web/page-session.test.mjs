@@ -35,7 +35,7 @@ test("the picture is live without a further click and nothing breaks the policy"
   assert.equal(state.tone, "good");
   assert.deepEqual(double.faults, []);
   assert.equal(double.authorization, "Bearer secret");
-  assert.deepEqual(double.heard[0], { type: "open", version: 1, ticket: "ticket-1", mode: "auto" });
+  assert.deepEqual(double.heard[0], { type: "open", version: 1, ticket: "ticket-1", mode: "auto", round_trips_ms: {} });
   assert.equal(await page.locator("#card").isVisible(), false);
   await framesGoOn();
 });

@@ -5,6 +5,7 @@ pub mod args;
 mod connect;
 mod load;
 mod media;
+mod nearness;
 mod openh264;
 mod port;
 mod printing;

@@ -10,7 +10,7 @@
 //! socket changes nothing but what can be asked for, and heals by itself. A lost path is mended by
 //! an ICE restart first and by a fresh peer second.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use protocol::Secret;
@@ -109,6 +109,24 @@ pub enum PeerEvent {
     },
 }
 
+/// What opens the door once.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    pub ticket: Secret,
+    /// Milliseconds to each region that was measured.
+    pub round_trips_ms: BTreeMap<String, u32>,
+}
+
+impl From<Secret> for Pass {
+    /// Nothing was measured.
+    fn from(ticket: Secret) -> Self {
+        Self {
+            ticket,
+            round_trips_ms: BTreeMap::new(),
+        }
+    }
+}
+
 /// The connect ticket, on its way from the service to the first message.
 #[derive(Debug)]
 enum Ticket {
@@ -116,7 +134,7 @@ enum Ticket {
     Unneeded,
     Fetching,
     RetryAt(Instant),
-    Have(Secret),
+    Have(Pass),
     /// Sent; whether it was spent is not known until the grant.
     Sent,
 }
@@ -216,14 +234,14 @@ impl Session {
     }
 
     /// The answer to [`Command::FetchTicket`].
-    pub fn handle_ticket(&mut self, answer: Result<Secret, Problem>, now: Instant) {
+    pub fn handle_ticket(&mut self, answer: Result<Pass, Problem>, now: Instant) {
         if !matches!(self.ticket, Ticket::Fetching) {
             return;
         }
         match answer {
-            Ok(ticket) => {
+            Ok(pass) => {
                 self.ticket_backoff.handle_success();
-                self.ticket = Ticket::Have(ticket);
+                self.ticket = Ticket::Have(pass);
                 self.greet(now);
             }
             Err(problem) => self.retry_opening(problem, now),
@@ -368,12 +386,13 @@ impl Session {
             return self.greet_again(now);
         }
         if matches!(self.ticket, Ticket::Have(_))
-            && let Ticket::Have(ticket) = std::mem::replace(&mut self.ticket, Ticket::Sent)
+            && let Ticket::Have(pass) = std::mem::replace(&mut self.ticket, Ticket::Sent)
         {
             self.signal(FromViewer::Open {
                 version: signal::VERSION,
-                ticket,
+                ticket: pass.ticket,
                 mode: self.mode,
+                round_trips_ms: pass.round_trips_ms,
             });
         }
     }

@@ -68,6 +68,17 @@ struct Ticket {
     #[schema(value_type = String)]
     ticket: Secret,
     expires_in_secs: u64,
+    /// To be measured, and shown with the ticket; empty if there is nothing to choose.
+    regions: Vec<Region>,
+}
+
+/// Where the way to a region can be measured.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MeasurableRegion)]
+struct Region {
+    id: String,
+    /// RFC 7064: `stun:host:port`.
+    stun: String,
 }
 
 /// A connect ticket for the instance that the access key, or the member's sign-in, opens.
@@ -95,10 +106,21 @@ async fn ticket(State(api): State<Api>, Path(id): Path<String>, request: Request
         Ok(ticket) => Json(Ticket {
             ticket,
             expires_in_secs: TICKET_TTL.as_secs(),
+            regions: measurable(&api),
         })
         .into_response(),
         Err(_) => problem_response(&problems::internal()),
     }
+}
+
+/// Where the viewer may measure its way to each region.
+fn measurable(api: &Api) -> Vec<Region> {
+    let regions = api.granter.relays().measurable();
+    if regions.len() < 2 {
+        return vec![];
+    }
+    let region = |(id, stun)| Region { id, stun };
+    regions.into_iter().map(region).collect()
 }
 
 /// What whoever may use an instance is told of it.

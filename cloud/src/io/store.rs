@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0021_lifecycle.sql"),
     include_str!("../../migrations/0024_oidc.sql"),
     include_str!("../../migrations/0025_claims.sql"),
+    include_str!("../../migrations/0026_client_region.sql"),
 ];
 /// Revocations are looked at for so long after they happened; sessions end within seconds.
 const REVOKED_WITHIN: Duration = Duration::from_secs(3600);
@@ -462,7 +463,8 @@ async fn apply(transaction: &mut Transaction<'_, Any>, effect: &Effect) -> Resul
 async fn store_session(transaction: &mut Transaction<'_, Any>, row: &SessionRow) -> Result<()> {
     sqlx::query(
         "INSERT INTO session (id, instance, role, mode, subject, region, generation, opened_unix, \
-         issued_unix, expires_unix) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+         issued_unix, expires_unix, client_region) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
          ON CONFLICT (id) DO UPDATE SET generation = $7, issued_unix = $9, expires_unix = $10",
     )
     .bind(row.session.to_string())
@@ -475,6 +477,7 @@ async fn store_session(transaction: &mut Transaction<'_, Any>, row: &SessionRow)
     .bind(i64::try_from(row.opened_unix)?)
     .bind(i64::try_from(row.issued_unix)?)
     .bind(i64::try_from(row.expires_unix)?)
+    .bind(&row.client_region)
     .execute(&mut **transaction)
     .await?;
     Ok(())
@@ -488,6 +491,7 @@ fn session_row(row: &AnyRow) -> Result<SessionRow> {
         mode: from_word(&text(row, "mode")?)?,
         subject: text(row, "subject")?,
         region: text(row, "region")?,
+        client_region: text(row, "client_region")?,
         generation: u32::try_from(row.try_get::<i64, _>("generation")?)?,
         opened_unix: unix(row, "opened_unix")?,
         issued_unix: unix(row, "issued_unix")?,

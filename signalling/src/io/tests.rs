@@ -320,6 +320,7 @@ impl Server {
                 .ticket(id, desk(), Role::Control, "k1".into(), unix_now())
                 .unwrap(),
             mode: PathMode::Auto,
+            round_trips_ms: Default::default(),
         }
     }
 }

@@ -79,8 +79,12 @@ impl World {
 
     fn offered(&self, session: u128) -> Vec<String> {
         let id = SessionId::from_uuid(uuid::Uuid::from_u128(session));
-        let offered = self.relays.offered("eu", id);
-        offered.iter().map(|relay| relay.urls[0].clone()).collect()
+        let ends = Ends {
+            instance: "eu",
+            client: "",
+        };
+        let offered = self.relays.offered(ends, id);
+        offered.iter().map(|offer| offer.urls[0].clone()).collect()
     }
 }
 
@@ -94,7 +98,7 @@ fn relays_that_never_report_are_offered() {
 #[test]
 fn a_relay_registers_itself_with_a_secret_of_its_region_and_no_other() {
     let mut world = World::new(&[]);
-    assert!(!world.relays.has_any("eu"));
+    assert!(world.offered(1).is_empty());
     let report = world.report("turn:new");
     assert_eq!(world.hear(&report, "guess"), Err(Disbelief::Forged));
     assert!(world.offered(1).is_empty());

@@ -27,8 +27,10 @@ pub(super) struct Moves {
 impl Switchboard {
     /// A relay of this region wants to be left, or is not there any more.
     pub fn handle_relay_lost(&mut self, region: &str, now: Instant) {
-        let concerned =
-            |row: &crate::SessionRow| row.region == region && row.mode != PathMode::Direct;
+        let concerned = |row: &crate::SessionRow| {
+            let near = row.region == region || row.client_region == region;
+            near && row.mode != PathMode::Direct
+        };
         let sessions = self.sessions.iter();
         let lost = sessions.filter(|session| concerned(&session.row));
         self.moves

@@ -57,13 +57,17 @@ impl World {
         }])
     }
 
+    fn with_regions(regions: Vec<Region>) -> Self {
+        Self::with_terms(regions, Terms::default())
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "any instant will do as the epoch of a test"
     )]
-    fn with_regions(regions: Vec<Region>) -> Self {
+    fn with_terms(regions: Vec<Region>, terms: Terms) -> Self {
         let key = SigningKey::from_seed([7; 32]).unwrap();
-        let granter = Arc::new(Granter::new(&key, regions, Terms::default()).unwrap());
+        let granter = Arc::new(Granter::new(&key, regions, terms).unwrap());
         let now = Instant::now();
         Self {
             board: Switchboard::new(granter.clone(), [1; 32], now),
@@ -271,6 +275,7 @@ fn open_as(ticket: &Secret, mode: PathMode) -> FromViewer {
         version: VERSION,
         ticket: ticket.clone(),
         mode,
+        round_trips_ms: Default::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What viewers ask for.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use protocol::Secret;
@@ -13,8 +14,15 @@ use protocol::token::{SessionClaims, TicketClaims, is_expired};
 use super::{SDP_LEN_MAX, Switchboard, is_sound};
 use crate::effect::{Effect, SessionRow};
 use crate::instances::Presence;
+use crate::relays::Ends;
 use crate::sessions::Renewal;
 use crate::{ConnectionId, refusal};
+
+/// What a viewer asks for beside the desktop itself.
+struct Wish {
+    mode: PathMode,
+    round_trips_ms: BTreeMap<String, u32>,
+}
 
 impl Switchboard {
     /// One message of a viewer.
@@ -33,8 +41,20 @@ impl Switchboard {
             {
                 self.refuse_viewer(viewer, refusal::version(version));
             }
-            (None, FromViewer::Open { ticket, mode, .. }) => {
-                self.open(viewer, &ticket, mode, unix_now, now);
+            (
+                None,
+                FromViewer::Open {
+                    ticket,
+                    mode,
+                    round_trips_ms,
+                    ..
+                },
+            ) => {
+                let wish = Wish {
+                    mode,
+                    round_trips_ms,
+                };
+                self.open(viewer, &ticket, &wish, unix_now, now);
             }
             (None, FromViewer::Resume { token, .. }) => {
                 self.resume(viewer, &token, unix_now, now);
@@ -69,11 +89,11 @@ impl Switchboard {
         &mut self,
         viewer: ConnectionId,
         ticket: &Secret,
-        mode: PathMode,
+        wish: &Wish,
         unix_now: Duration,
         now: Instant,
     ) {
-        if let Err(problem) = self.try_open(viewer, ticket, mode, unix_now, now) {
+        if let Err(problem) = self.try_open(viewer, ticket, wish, unix_now, now) {
             tracing::debug!(?viewer, code = %problem.code, "open refused");
             self.counters.opens_refused += 1;
             self.refuse_viewer(viewer, problem);
@@ -84,7 +104,7 @@ impl Switchboard {
         &mut self,
         viewer: ConnectionId,
         ticket: &Secret,
-        mode: PathMode,
+        wish: &Wish,
         unix_now: Duration,
         now: Instant,
     ) -> Result<(), Problem> {
@@ -96,7 +116,7 @@ impl Switchboard {
             return Err(refusal::ticket_used());
         }
         // A refusal from here on leaves the ticket unspent: the viewer may try again with it.
-        let region = self.region_that_serves(&claims, mode)?;
+        let (region, client_region) = self.regions_that_serve(&claims, wish)?;
         if self.tickets.is_full() {
             return Err(refusal::too_many("sessions being opened"));
         }
@@ -104,9 +124,10 @@ impl Switchboard {
             session: self.new_session_id(),
             instance: claims.instance,
             role: claims.role,
-            mode,
+            mode: wish.mode,
             subject: claims.sub,
             region,
+            client_region,
             generation: 0,
             opened_unix: unix_now.as_secs(),
             issued_unix: unix_now.as_secs(),
@@ -136,7 +157,12 @@ impl Switchboard {
         Ok(())
     }
 
-    fn region_that_serves(&self, claims: &TicketClaims, mode: PathMode) -> Result<String, Problem> {
+    /// The region of the instance, and the one near the person.
+    fn regions_that_serve(
+        &self,
+        claims: &TicketClaims,
+        wish: &Wish,
+    ) -> Result<(String, String), Problem> {
         match self.instances.presence(&claims.instance) {
             Presence::Absent => return Err(refusal::instance_not_online()),
             Presence::Starting => return Err(refusal::instance_starting()),
@@ -146,8 +172,15 @@ impl Switchboard {
             .instances
             .region_of(&claims.instance)
             .ok_or_else(refusal::instance_not_online)?;
-        if self.granter.can_serve(region, mode) {
-            Ok(region.into())
+        let relays = self.granter.relays();
+        let client = relays.near_client(&wish.round_trips_ms, region);
+        drop(relays);
+        let ends = Ends {
+            instance: region,
+            client: &client,
+        };
+        if self.granter.can_serve(ends, wish.mode) {
+            Ok((region.into(), client))
         } else {
             let status_page = &self.granter.terms().status_page;
             Err(refusal::region_unavailable(region, status_page))

@@ -97,7 +97,7 @@ impl Seat {
             ToEnd::Viewer(message) if self.socket == Some(from) => {
                 self.session.handle_signal(*message, now);
             }
-            ToEnd::Ticket(ticket) => self.session.handle_ticket(ticket, now),
+            ToEnd::Ticket(ticket) => self.session.handle_ticket(ticket.map(Into::into), now),
             ToEnd::Lost | ToEnd::Viewer(_) | ToEnd::Agent(_) => {}
         }
     }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::load::visitor::Visitor;
 use super::media::{self, Books, FromPeer, Into, SharedBooks, lock, unix_us};
+use super::nearness;
 use super::port::{Shown, Status, ToWindow, WindowPort, Wish};
 use super::printing::{Host, Line};
 use super::service::Service;
@@ -23,7 +24,7 @@ use super::sound::Playback;
 use crate::load::ledger::Metric;
 use crate::mode::Attempt;
 use crate::news::PeerNews;
-use crate::session::{Command, PeerCommand, PeerEvent, Session, State};
+use crate::session::{Command, Pass, PeerCommand, PeerEvent, Session, State};
 
 /// News waiting for the loop. Senders wait when it is full: nothing is lost.
 const NEWS_MAX: usize = 256;
@@ -123,8 +124,8 @@ struct Desk<'a> {
     socket_news: Receiver<FromSocket>,
     to_peer_news: Sender<FromPeer>,
     peer_news: Receiver<FromPeer>,
-    to_tickets: Sender<Result<Secret, Problem>>,
-    tickets: Receiver<Result<Secret, Problem>>,
+    to_tickets: Sender<Result<Pass, Problem>>,
+    tickets: Receiver<Result<Pass, Problem>>,
 }
 
 impl<'a> Desk<'a> {
@@ -263,7 +264,14 @@ impl<'a> Desk<'a> {
     fn fetch_ticket(&self) {
         let (service, to_tickets) = (self.service.clone(), self.to_tickets.clone());
         tokio::spawn(async move {
-            let _ = to_tickets.send(service.fetch_ticket().await).await;
+            let fetched = match service.fetch_ticket().await {
+                Ok(issued) => Ok(Pass {
+                    round_trips_ms: nearness::measure(issued.regions).await,
+                    ticket: issued.ticket,
+                }),
+                Err(problem) => Err(problem),
+            };
+            let _ = to_tickets.send(fetched).await;
         });
     }
 

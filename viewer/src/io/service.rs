@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::nearness::Region;
 use super::tunnel;
 use crate::proxy::{Proxy, ProxyEnv};
 
@@ -39,9 +40,13 @@ pub(super) struct Service {
     signalled: Arc<AtomicU64>,
 }
 
+/// What the service hands out for the access key.
 #[derive(Deserialize)]
-struct Issued {
-    ticket: Secret,
+pub(super) struct Issued {
+    pub(super) ticket: Secret,
+    /// Where the way to each region can be measured; empty if there is nothing to choose.
+    #[serde(default)]
+    pub(super) regions: Vec<Region>,
 }
 
 impl Service {
@@ -89,7 +94,7 @@ impl Service {
     /// # Errors
     ///
     /// The service's own problem, or that it could not be reached.
-    pub(super) async fn fetch_ticket(&self) -> Result<Secret, Problem> {
+    pub(super) async fn fetch_ticket(&self) -> Result<Issued, Problem> {
         let url = format!("{}/api/v1/instances/{}/tickets", self.cloud, self.instance);
         let request = self.http.post(url).bearer_auth(self.key.expose());
         let response = request
@@ -97,8 +102,7 @@ impl Service {
             .await
             .map_err(|error| self.unreachable(&error))?;
         if response.status().is_success() {
-            let issued: Result<Issued, _> = response.json().await;
-            return issued.map(|issued| issued.ticket).map_err(|_| not_ours());
+            return response.json().await.map_err(|_| not_ours());
         }
         let problem: Result<Problem, _> = response.json().await;
         Err(problem.unwrap_or_else(|_| not_ours()))

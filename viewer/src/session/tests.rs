@@ -88,7 +88,8 @@ fn an_unreachable_service_is_tried_until_the_deadline_and_then_said() {
 fn a_ticket_spent_on_a_lost_socket_is_replaced() {
     let mut desk = Desk::new(PathMode::Auto);
     desk.session.handle_start(desk.now);
-    desk.session.handle_ticket(Ok(Secret::new("t1")), desk.now);
+    desk.session
+        .handle_ticket(Ok(Secret::new("t1").into()), desk.now);
     desk.session.handle_socket_opened(desk.now);
     desk.commands();
     desk.lose_socket();
@@ -97,7 +98,9 @@ fn a_ticket_spent_on_a_lost_socket_is_replaced() {
         assert!(desk.jump());
         for command in desk.commands() {
             match command {
-                Command::FetchTicket => desk.session.handle_ticket(Ok(Secret::new("t2")), desk.now),
+                Command::FetchTicket => desk
+                    .session
+                    .handle_ticket(Ok(Secret::new("t2").into()), desk.now),
                 Command::OpenSocket => desk.session.handle_socket_opened(desk.now),
                 Command::Signal(FromViewer::Open { ticket, .. }) => opened.push(ticket),
                 _ => {}
@@ -341,7 +344,7 @@ impl Desk {
     fn open(&mut self) {
         self.session.handle_start(self.now);
         self.session
-            .handle_ticket(Ok(Secret::new("ticket")), self.now);
+            .handle_ticket(Ok(Secret::new("ticket").into()), self.now);
         self.session.handle_socket_opened(self.now);
         let opened = self.commands().into_iter().any(|command| {
             matches!(command, Command::Signal(FromViewer::Open { ref ticket, .. })

@@ -5,6 +5,7 @@
  */
 
 import { firstFacts } from "./facts.js";
+import { measureRegions } from "./nearness.js";
 import { Peer } from "./peer.js";
 import { NO_PICTURE, endsSession, isPassing, noPath, parseProblem } from "./problem.js";
 import { selectedPath } from "./path.js";
@@ -121,8 +122,9 @@ export class Session {
   async #firstMessage() {
     const version = PROTOCOL_VERSION;
     if (this.grant) return { type: "resume", version, token: this.grant.token };
-    const ticket = await fetchTicket(this.#launch.instance, this.#launch.key);
-    return { type: "open", version, ticket, mode: this.facts.mode };
+    const { ticket, regions } = await fetchTicket(this.#launch.instance, this.#launch.key);
+    const round_trips_ms = await measureRegions(regions);
+    return { type: "open", version, ticket, mode: this.facts.mode, round_trips_ms };
   }
 
   #handleService(/** @type {import("./signalling.js").Message} */ message) {

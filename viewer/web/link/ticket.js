@@ -10,15 +10,21 @@ import { ProblemError, UNREACHABLE, asProblem } from "./problem.js";
 const TIMEOUT_MS = 10_000;
 
 /**
+ * @typedef {object} Ticket
+ * @property {string} ticket
+ * @property {import("./nearness.js").Region[]} regions to be measured; empty if there is no choice
+ *
  * @param {string} instance
  * @param {string} key
- * @returns {Promise<string>}
+ * @returns {Promise<Ticket>}
  * @throws {ProblemError} with what the service said, or that it is out of reach
  */
 export async function fetchTicket(instance, key) {
   const response = await request(instance, key);
   const body = await response.json().catch(() => null);
-  if (response.ok && typeof body?.ticket === "string") return body.ticket;
+  if (response.ok && typeof body?.ticket === "string") {
+    return { ticket: body.ticket, regions: body.regions ?? [] };
+  }
   throw new ProblemError(asProblem(body) ?? asProblem(body?.problem) ?? refusal(response.status));
 }
 

@@ -338,6 +338,7 @@ fn row(id: u128) -> SessionRow {
         mode: PathMode::Relay,
         subject: "k1".into(),
         region: "eu".into(),
+        client_region: "us".into(),
         generation: 0,
         opened_unix: 1,
         issued_unix: 2,

@@ -226,6 +226,7 @@ fn ticket(node: &Server, id: u128) -> FromViewer {
         version: VERSION,
         ticket: ticket.unwrap(),
         mode: PathMode::Auto,
+        round_trips_ms: Default::default(),
     }
 }
 

@@ -10,10 +10,15 @@ fn two_relays() -> World {
         urls: vec![url.into()],
         shared_secrets: vec![Secret::new("secret")],
     };
-    let mut world = World::with_regions(vec![Region {
+    let region = Region {
         id: "eu".into(),
         relays: vec![relay("turn:a"), relay("turn:b")],
-    }]);
+    };
+    let terms = Terms {
+        status_page: "https://status.test/".into(),
+        ..Terms::default()
+    };
+    let mut world = World::with_terms(vec![region], terms);
     world.register(AGENT, &[]);
     world
 }
@@ -94,6 +99,7 @@ fn sessions_of_another_region_or_without_a_relay_stay_where_they_are() {
         version: VERSION,
         ticket,
         mode: PathMode::Direct,
+        round_trips_ms: Default::default(),
     };
     world.view(VIEWER, FromViewer::Close);
     world.view(ConnectionId(40), direct);
@@ -112,4 +118,27 @@ fn a_viewer_that_is_away_does_not_keep_its_agent_host_on_the_old_relay() {
     world.board.handle_relay_lost("eu", world.now);
     world.pass(Duration::ZERO);
     assert_eq!(world.moved(), [("agent", vec!["turn:b".to_owned()])]);
+}
+
+#[test]
+fn a_region_whose_relays_all_drain_says_so_and_where_to_read_more() {
+    let mut world = two_relays();
+    for url in ["turn:a", "turn:b"] {
+        world.report(url, true);
+    }
+    let ticket = world.ticket("desk");
+    world.view(VIEWER, open_as(&ticket, PathMode::Relay));
+
+    let outputs = world.outputs();
+    assert_eq!(refusal_of(&outputs), Code::RegionUnavailable);
+    let said = outputs.iter().find_map(|output| match output {
+        Output::ToViewer(_, ToViewer::Closed { problem }) => Some(problem.next_step.as_str()),
+        _ => None,
+    });
+    let said = said.unwrap_or_default();
+    assert!(said.contains("https://status.test/"), "{said}");
+
+    // Who can do without a relay is not sent away, and the ticket was not spent by asking.
+    world.view(VIEWER, open_as(&ticket, PathMode::Auto));
+    granted(&world.outputs());
 }

@@ -145,6 +145,7 @@ fn a_peer_of_another_version_is_told_so() {
             version: VERSION + 1,
             ticket,
             mode: PathMode::Auto,
+            round_trips_ms: Default::default(),
         },
     );
     assert_eq!(refusal_of(&world.outputs()), Code::ProtocolVersion);

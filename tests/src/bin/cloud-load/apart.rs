@@ -143,6 +143,7 @@ async fn open(node: &str, instance: &InstanceId) -> Result<Socket> {
             version: VERSION,
             ticket,
             mode,
+            round_trips_ms: std::collections::BTreeMap::new(),
         };
         socket.say(&message).await?;
         // Until the agent host is there, and this node has heard of it.

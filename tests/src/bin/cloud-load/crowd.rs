@@ -213,6 +213,7 @@ impl One {
             version: VERSION,
             ticket,
             mode: PathMode::Auto,
+            round_trips_ms: std::collections::BTreeMap::new(),
         };
         socket.say(&message).await?;
         match socket.hear().await? {

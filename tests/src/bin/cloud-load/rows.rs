@@ -300,6 +300,7 @@ async fn open(
         version: VERSION,
         ticket: Secret::new(ticket),
         mode: PathMode::Auto,
+        round_trips_ms: std::collections::BTreeMap::new(),
     };
     socket.say(&message).await?;
     match socket.hear().await? {
