@@ -1,13 +1,16 @@
 //! How the service is doing, as the status page says it: components, regions, and the incidents of
 //! the last days.
 //!
-//! A level counts once it was observed twice in a row: one slow answer is no incident. What is
-//! remembered is the [`Report`] itself, which is written beside the page and read at the next start.
+//! A level counts once it was observed twice in a row: one slow answer is no incident. A part that
+//! was never seen at work is unknown until whatever it depends on has had the time to say that it is
+//! there. What is remembered is the [`Report`] itself, which is written beside the page and read at
+//! the next start.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use protocol::relay::REPORT_INTERVAL;
 use serde::{Deserialize, Serialize};
 
 pub mod page;
@@ -16,12 +19,16 @@ pub mod page;
 const INCIDENTS_MAX: usize = 100;
 /// And for so long.
 const INCIDENT_AGE_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Nothing bad is said of a new part before: its relays may only just begin to report.
+const UNKNOWN_FOR: Duration = REPORT_INTERVAL;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "io", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     Operational,
+    /// Too new for a judgement.
+    Unknown,
     Degraded,
     Down,
 }
@@ -108,7 +115,10 @@ pub struct Health {
 
 impl Health {
     /// Goes on from what was written when the service last ran.
-    pub fn new(report: Report) -> Self {
+    pub fn new(mut report: Report) -> Self {
+        let known = |part: &Part| part.level != Level::Unknown;
+        report.components.retain(known);
+        report.regions.retain(known);
         Self {
             report,
             last: BTreeMap::new(),
@@ -147,15 +157,22 @@ impl Health {
             Place::Region => &mut self.report.regions,
         };
         let Some(part) = parts.iter_mut().find(|part| part.name == seen.name) else {
-            // The first look at a part counts at once: there is nothing else to say of it.
-            parts.push(Part {
+            let works = seen.level == Level::Operational;
+            let level = if works { seen.level } else { Level::Unknown };
+            return parts.push(Part {
                 name: seen.name.clone(),
-                level: seen.level,
+                level,
                 since_unix: now,
             });
-            return self.note_incident(&seen.name, seen.level, now);
         };
-        if confirmed && part.level != seen.level {
+        let counts = match (part.level, seen.level) {
+            (Level::Unknown, Level::Operational) => true,
+            (Level::Unknown, _) => {
+                confirmed && now.saturating_sub(part.since_unix) >= UNKNOWN_FOR.as_secs()
+            }
+            _ => confirmed,
+        };
+        if counts && part.level != seen.level {
             part.level = seen.level;
             part.since_unix = now;
             self.note_incident(&seen.name, seen.level, now);
@@ -238,16 +255,47 @@ mod tests {
     #[test]
     fn an_incident_that_began_before_a_restart_ends_after_it() {
         let mut health = Health::default();
-        health.handle_round(vec![database(Level::Down)], Duration::from_secs(1));
+        for (second, level) in [(1, Level::Operational), (2, Level::Down), (3, Level::Down)] {
+            health.handle_round(vec![database(level)], Duration::from_secs(second));
+        }
         let mut health = Health::new(health.report().clone());
-        for second in [2, 3] {
+        for second in [4, 5] {
             health.handle_round(
                 vec![database(Level::Operational)],
                 Duration::from_secs(second),
             );
         }
         assert_eq!(health.report().incidents.len(), 1);
-        assert_eq!(health.report().incidents[0].ended_unix, Some(3));
+        assert_eq!(health.report().incidents[0].ended_unix, Some(5));
+    }
+
+    #[test]
+    fn a_part_that_was_never_heard_of_is_unknown_until_a_report_can_have_come() {
+        use Level::{Down, Operational, Unknown};
+        let settled = UNKNOWN_FOR.as_secs();
+        for (looks, expected) in [
+            (vec![(0, Down)], Unknown),
+            (vec![(0, Down), (1, Operational)], Operational),
+            (vec![(0, Down), (settled - 1, Down)], Unknown),
+            (vec![(0, Down), (settled, Down)], Down),
+        ] {
+            let mut health = Health::default();
+            for (second, level) in &looks {
+                health.handle_round(vec![database(*level)], Duration::from_secs(*second));
+            }
+            assert_eq!(health.report().level(), expected, "{looks:?}");
+            let incidents = usize::from(expected == Down);
+            assert_eq!(health.report().incidents.len(), incidents, "{looks:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_unknown_when_the_service_stopped_is_looked_at_afresh() {
+        let mut health = Health::default();
+        health.handle_round(vec![database(Level::Down)], Duration::from_secs(1));
+        let mut health = Health::new(health.report().clone());
+        health.handle_round(vec![database(Level::Down)], Duration::from_secs(1000));
+        assert_eq!(health.report().level(), Level::Unknown);
     }
 
     #[test]

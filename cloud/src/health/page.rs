@@ -117,6 +117,7 @@ fn incidents(html: &mut String, report: &Report) {
 fn word(level: Level) -> &'static str {
     match level {
         Level::Operational => "operational",
+        Level::Unknown => "unknown",
         Level::Degraded => "degraded",
         Level::Down => "down",
     }
@@ -125,6 +126,7 @@ fn word(level: Level) -> &'static str {
 fn sentence(level: Level) -> &'static str {
     match level {
         Level::Operational => "Everything works.",
+        Level::Unknown => "Not every part has been heard of yet.",
         Level::Degraded => "Something works less well than it should.",
         Level::Down => "Something does not work.",
     }
