@@ -3,11 +3,14 @@
 //! Failures are counted per account and place: a device that signed in before is a place of its
 //! own, everything else is its network prefix (/24, /64). So a stranger's failures lock the
 //! stranger's network for that account, never the owner's known browser. From the third failure a
-//! lock lasts twice as long each time, at most fifteen minutes; none is for ever.
+//! lock lasts twice as long each time, at most fifteen minutes; none is for ever. The counts are in
+//! the database, so that it makes no difference which node is asked.
 
-use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use super::sign_in::HandleHash;
 
 /// Failures that cost nothing: people mistype.
 const FREE: u32 = 3;
@@ -16,17 +19,33 @@ const LOCK_FIRST: Duration = Duration::from_secs(2);
 /// The longest lock.
 const LOCK_MAX: Duration = Duration::from_secs(15 * 60);
 /// Failures older than this are forgotten.
-const REMEMBERED: Duration = Duration::from_secs(60 * 60);
-/// Pairs that are counted, some 100 bytes each. When full, the one idle for longest is forgotten:
-/// filling the table costs an attacker more guesses than it frees.
-const PAIRS_MAX: usize = 50_000;
+pub const REMEMBERED: Duration = Duration::from_secs(60 * 60);
+/// Pairs that are counted, some 200 bytes each. Beyond, those idle for longest are forgotten, now
+/// and then: filling the table costs an attacker more guesses than it frees.
+pub const PAIRS_MAX: usize = 50_000;
+/// How far the clocks of two nodes may be apart. What is further in the future was written before
+/// the clock went back.
+const SKEW_MAX: Duration = Duration::from_secs(60);
 
 /// Where an attempt comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A browser that signed in to this account before.
-    Device(String),
+    /// A browser that signed in to this account before, by the hash of its cookie.
+    Device(HandleHash),
     Network(Prefix),
+}
+
+/// As the database knows it.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(hash) => {
+                f.write_str("device ")?;
+                hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+            Self::Network(Prefix(address)) => write!(f, "network {address}"),
+        }
+    }
 }
 
 /// A /24 of IPv4 or a /64 of IPv6: what one customer of a provider has.
@@ -42,136 +61,112 @@ impl Prefix {
     }
 }
 
-#[derive(Debug, Default)]
-pub struct Lockout {
-    failures_by_pair: HashMap<(String, Place), Failures>,
+/// What is remembered of one account and place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    pub count: u32,
+    pub last_unix: u64,
+    pub locked_until_unix: u64,
 }
 
-#[derive(Debug)]
-struct Failures {
-    count: u32,
-    last: Instant,
-    locked_until: Instant,
-}
-
-impl Lockout {
+impl Failures {
     /// How long this place must still wait; asked before anything is hashed.
-    pub fn wait(&self, account: &str, place: &Place, now: Instant) -> Option<Duration> {
-        let failures = self
-            .failures_by_pair
-            .get(&(account.to_owned(), place.clone()))?;
-        let wait = failures.locked_until.saturating_duration_since(now);
-        (!wait.is_zero()).then_some(wait)
+    pub fn wait(self, unix_now: Duration) -> Option<Duration> {
+        let until = Duration::from_secs(self.locked_until_unix);
+        let wait = until.saturating_sub(unix_now);
+        (!wait.is_zero() && !self.is_of_the_future(unix_now)).then_some(wait)
     }
 
-    pub fn handle_failure(&mut self, account: &str, place: Place, now: Instant) {
-        if self.failures_by_pair.len() >= PAIRS_MAX {
-            self.forget_one(now);
-        }
-        let failures = self
-            .failures_by_pair
-            .entry((account.to_owned(), place))
-            .or_insert(Failures {
-                count: 0,
-                last: now,
-                locked_until: now,
-            });
-        if now.saturating_duration_since(failures.last) > REMEMBERED {
-            failures.count = 0;
-        }
-        failures.count = failures.count.saturating_add(1);
-        failures.last = now;
-        if let Some(doublings) = failures.count.checked_sub(FREE) {
+    /// One more attempt, which counts as a failure until it is known to be none: so many at once
+    /// gain nothing.
+    #[must_use]
+    pub fn and_one_more(self, unix_now: Duration) -> Self {
+        let last = Duration::from_secs(self.last_unix);
+        let forgotten = unix_now.saturating_sub(last) > REMEMBERED;
+        let count = if forgotten {
+            1
+        } else {
+            self.count.saturating_add(1)
+        };
+        let lock = count.checked_sub(FREE).map(|doublings| {
             let lock = LOCK_FIRST.saturating_mul(2_u32.saturating_pow(doublings));
-            failures.locked_until = now + lock.min(LOCK_MAX);
+            lock.min(LOCK_MAX)
+        });
+        Self {
+            count,
+            last_unix: unix_now.as_secs(),
+            // Whole seconds are stored; no lock is shorter for it.
+            locked_until_unix: lock.map_or(0, |lock| {
+                let until = unix_now + lock;
+                until.as_secs() + u64::from(until.subsec_nanos() > 0)
+            }),
         }
     }
 
-    pub fn handle_success(&mut self, account: &str, place: &Place) {
-        self.failures_by_pair
-            .remove(&(account.to_owned(), place.clone()));
+    /// The clock went back since: nobody can tell how long ago this was, and a lock that was to last
+    /// minutes would last for as long as the clock went back. The count stays.
+    fn is_of_the_future(self, unix_now: Duration) -> bool {
+        Duration::from_secs(self.last_unix) > unix_now + SKEW_MAX
     }
 
-    /// Whether any place waits for this account; for the list of members.
-    pub fn is_locked(&self, account: &str, now: Instant) -> bool {
-        self.failures_by_pair
-            .iter()
-            .any(|((of, _), failures)| of == account && failures.locked_until > now)
-    }
-
-    /// An admin vouches for the owner.
-    pub fn unlock(&mut self, account: &str) {
-        self.failures_by_pair.retain(|(of, _), _| of != account);
-    }
-
-    /// Forgets what is old, and if nothing is, the pair idle for longest.
-    fn forget_one(&mut self, now: Instant) {
-        self.failures_by_pair
-            .retain(|_, failures| now.saturating_duration_since(failures.last) <= REMEMBERED);
-        if self.failures_by_pair.len() < PAIRS_MAX {
-            return;
-        }
-        let oldest = self
-            .failures_by_pair
-            .iter()
-            .min_by_key(|(_, failures)| failures.last)
-            .map(|(pair, _)| pair.clone());
-        if let Some(pair) = oldest {
-            self.failures_by_pair.remove(&pair);
-        }
+    /// The latest time of a failure that can lock anybody now.
+    pub fn latest_unix(unix_now: Duration) -> Duration {
+        unix_now + SKEW_MAX
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test starts somewhere")]
 mod tests {
     use super::*;
 
-    fn network(text: &str) -> Place {
-        Place::Network(Prefix::of(text.parse().unwrap()))
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+    fn after(failures: u32) -> Failures {
+        (0..failures).fold(Failures::default(), |so_far, _| so_far.and_one_more(NOW))
     }
 
     #[test]
-    fn a_stranger_locks_their_own_network_and_not_the_owners_browser() {
-        let now = Instant::now();
-        let mut lockout = Lockout::default();
-        for _ in 0..50 {
-            lockout.handle_failure("ada", network("198.51.100.7"), now);
+    fn a_lock_doubles_to_a_quarter_of_an_hour_and_ends_by_itself() {
+        for (failures, wait) in [
+            (0, None),
+            (2, None),
+            (3, Some(LOCK_FIRST)),
+            (4, Some(LOCK_FIRST * 2)),
+            (11, Some(LOCK_FIRST * 256)),
+            (12, Some(LOCK_MAX)),
+            (1000, Some(LOCK_MAX)),
+        ] {
+            assert_eq!(after(failures).wait(NOW), wait, "{failures} failures");
+            let later = NOW + wait.unwrap_or_default();
+            assert_eq!(after(failures).wait(later), None, "{failures} failures");
         }
+        let forgotten = after(1000).and_one_more(NOW + REMEMBERED * 2);
+        assert_eq!(forgotten.wait(NOW + REMEMBERED * 2), None);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_locks_nobody_for_longer_and_forgives_nobody() {
+        let before = after(12);
+        for back in [3600, 1_000_000_000] {
+            let now = NOW - Duration::from_secs(back);
+            assert_eq!(before.wait(now), None);
+            assert_eq!(before.and_one_more(now).wait(now), Some(LOCK_MAX));
+        }
+        // Two nodes whose clocks are not quite the same.
+        let now = NOW - Duration::from_secs(10);
+        assert!(before.wait(now).is_some());
+    }
+
+    #[test]
+    fn a_network_is_a_24_or_a_64_and_no_device() {
+        let place = |text: &str| Place::Network(Prefix::of(text.parse().unwrap())).to_string();
+        assert_eq!(place("198.51.100.7"), place("198.51.100.9"));
+        assert_eq!(place("::ffff:198.51.100.7"), "network 198.51.100.0");
+        assert_eq!(place("2001:db8:1:2::1"), place("2001:db8:1:2:ffff::9"));
+        assert_ne!(place("2001:db8:1:2::1"), place("2001:db8:1:3::1"));
         assert_eq!(
-            lockout.wait("ada", &network("198.51.100.9"), now),
-            Some(LOCK_MAX)
+            Place::Device([0xab; 32]).to_string(),
+            format!("device {}", "ab".repeat(32))
         );
-        assert_eq!(lockout.wait("ada", &Place::Device("d".into()), now), None);
-        assert_eq!(lockout.wait("ada", &network("203.0.113.1"), now), None);
-        assert_eq!(lockout.wait("bob", &network("198.51.100.7"), now), None);
-    }
-
-    #[test]
-    fn a_lock_doubles_and_ends_by_itself() {
-        let now = Instant::now();
-        let place = network("2001:db8:1:2::1");
-        let mut lockout = Lockout::default();
-        lockout.handle_failure("ada", place.clone(), now);
-        lockout.handle_failure("ada", place.clone(), now);
-        assert_eq!(lockout.wait("ada", &place, now), None);
-        lockout.handle_failure("ada", place.clone(), now);
-        assert_eq!(lockout.wait("ada", &place, now), Some(LOCK_FIRST));
-        lockout.handle_failure("ada", network("2001:db8:1:2:ffff::9"), now);
-        assert_eq!(lockout.wait("ada", &place, now), Some(LOCK_FIRST * 2));
-        assert_eq!(lockout.wait("ada", &place, now + LOCK_FIRST * 2), None);
-    }
-
-    #[test]
-    fn an_admin_and_a_success_unlock() {
-        let now = Instant::now();
-        let place = network("192.0.2.1");
-        let mut lockout = Lockout::default();
-        for _ in 0..5 {
-            lockout.handle_failure("ada", place.clone(), now);
-        }
-        assert!(lockout.is_locked("ada", now));
-        lockout.unlock("ada");
-        assert!(!lockout.is_locked("ada", now));
     }
 }

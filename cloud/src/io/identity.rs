@@ -28,7 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::problems;
 use super::store::Store;
 use crate::config::oidc::OidcConfig;
-use crate::identity::lockout::{Lockout, Place, Prefix};
+use crate::identity::lockout::{Place, Prefix};
 use crate::identity::password::Peppers;
 use crate::identity::rate::Rates;
 use crate::identity::sign_in::{SignIn, Verdict, hash_of};
@@ -49,7 +49,6 @@ struct Tools {
     hosts: Hosts,
     hashing: Hashing,
     outbox: Outbox,
-    lockout: Mutex<Lockout>,
     rates: Mutex<Rates>,
     cache: Mutex<SignInCache>,
     oidc: Option<oidc::Provider>,
@@ -72,7 +71,6 @@ impl Identity {
             hosts,
             hashing: Hashing::new(peppers)?,
             outbox,
-            lockout: Mutex::default(),
             rates: Mutex::default(),
             cache: Mutex::default(),
             oidc: oidc.transpose()?,
@@ -90,10 +88,6 @@ impl Identity {
 
     fn store(&self) -> &Store {
         &self.0.store
-    }
-
-    fn lockout(&self) -> MutexGuard<'_, Lockout> {
-        locked(&self.0.lockout)
     }
 
     /// Makes what changed about an account hold at once.
@@ -170,17 +164,25 @@ impl Identity {
     ) -> Result<Option<SignIn>, Problem> {
         let hash = hash_of(handle);
         let cached = locked(&self.0.cache).find(&hash, Instant::now());
-        let found = match cached {
-            Some(sign_in) => Some(sign_in),
-            None => self.store().find_sign_in(&hash).await.map_err(failed)?,
+        let (found, asked_at) = match cached {
+            Some(sign_in) => (Some(sign_in), None),
+            None => {
+                let asked_at = Instant::now();
+                let found = self.store().find_sign_in(&hash).await.map_err(failed)?;
+                (found, Some(asked_at))
+            }
         };
         let Some(sign_in) = found.filter(|found| found.workspace == *workspace) else {
             return Ok(None);
         };
         match sign_in.judge(&hash, unix_now()) {
             Verdict::Current => {
-                self.touch(&sign_in).await?;
-                locked(&self.0.cache).remember(sign_in.clone(), Instant::now());
+                let touched = self.touch(&sign_in).await?;
+                // Only what the database has just said: an entry that every use made younger would
+                // outlive the end of its sign-in at another node.
+                if let (Some(asked_at), false) = (asked_at, touched) {
+                    locked(&self.0.cache).remember(sign_in.clone(), asked_at);
+                }
                 Ok(Some(sign_in))
             }
             Verdict::JustRotated => Ok(Some(sign_in)),
@@ -192,14 +194,16 @@ impl Identity {
         }
     }
 
-    async fn touch(&self, sign_in: &SignIn) -> Result<(), Problem> {
+    /// Whether it was noted that the sign-in is used, so that what was known of it is old.
+    async fn touch(&self, sign_in: &SignIn) -> Result<bool, Problem> {
         let now = unix_now();
         if now.as_secs().saturating_sub(sign_in.used_unix) < TOUCH_EVERY_SECS {
-            return Ok(());
+            return Ok(false);
         }
-        self.forget(&sign_in.account);
         let touched = self.store().touch_sign_in(&sign_in.id, now).await;
-        touched.map_err(failed)
+        touched.map_err(failed)?;
+        self.forget(&sign_in.account);
+        Ok(true)
     }
 
     async fn end_stolen(&self, sign_in: &SignIn) -> Result<()> {
@@ -263,7 +267,7 @@ impl Visit {
     /// A device only counts as one if it signed in to this account before.
     fn place(&self, known_device: bool) -> Place {
         match &self.device {
-            Some(device) if known_device => Place::Device(device.expose().to_owned()),
+            Some(device) if known_device => Place::Device(hash_of(device)),
             _ => Place::Network(self.network),
         }
     }

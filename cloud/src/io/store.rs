@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0024_oidc.sql"),
     include_str!("../../migrations/0025_claims.sql"),
     include_str!("../../migrations/0026_client_region.sql"),
+    include_str!("../../migrations/0027_lockout.sql"),
 ];
 /// Revocations are looked at for so long after they happened; sessions end within seconds.
 const REVOKED_WITHIN: Duration = Duration::from_secs(3600);
@@ -35,6 +36,7 @@ pub(crate) mod desktops;
 mod engine;
 pub(crate) mod fault;
 pub(crate) mod identity;
+mod lockout;
 pub(crate) mod oidc;
 mod prune;
 

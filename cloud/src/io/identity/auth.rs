@@ -1,8 +1,6 @@
 //! Signing up, in and out. Whoever does not know the password learns nothing about an address: the
 //! words, the status and the work are the same whether or not it has an account.
 
-use std::time::Instant;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -75,17 +73,14 @@ async fn sign_in(
 ) -> Result<Response, Refusal> {
     let email = Email::parse(&credentials.email).ok_or_else(problems::sign_in_failed)?;
     let place = identity.place_of(&visit, &email).await?;
-    // Before anything is hashed; and the attempt counts before its outcome is known, so that many
-    // at once gain nothing.
-    let wait = identity
-        .lockout()
-        .wait(email.as_str(), &place, Instant::now());
-    if let Some(wait) = wait {
+    // A flood that nobody has time for writes nothing, either.
+    if identity.0.hashing.is_full() {
+        return Err(problems::busy().into());
+    }
+    let counted = identity.store().count_attempt(&email, place, unix_now());
+    if let Some(wait) = counted.await? {
         return Err(problems::account_locked(wait).into());
     }
-    identity
-        .lockout()
-        .handle_failure(email.as_str(), place.clone(), Instant::now());
     let account = identity.store().find_account(&email).await?;
     let stored = account
         .as_ref()
@@ -107,7 +102,7 @@ async fn sign_in(
             .await?;
         return Err(problems::sign_in_failed().into());
     };
-    identity.lockout().handle_success(email.as_str(), &place);
+    identity.store().forget_attempts(&email, place).await?;
     if !account.confirmed {
         return Err(problems::email_unconfirmed().into());
     }

@@ -59,6 +59,11 @@ impl Hashing {
             .await
     }
 
+    /// Whether one more would be refused.
+    pub(super) fn is_full(&self) -> bool {
+        self.work.capacity() == 0
+    }
+
     /// Whether a stored form was made with the newest pepper.
     pub(super) fn is_current(&self, stored: &str) -> bool {
         password::is_current(stored, &self.peppers)

@@ -180,7 +180,7 @@ async fn reset(
     store.confirm_account(&account.id, unix_now()).await?;
     store.end_sign_ins(&account.id, None, unix_now()).await?;
     identity.forget(&account.id);
-    identity.lockout().unlock(link.email.as_str());
+    store.unlock(link.email.as_str()).await?;
     identity.note_link(&link, "password reset").await?;
     Ok(StatusCode::NO_CONTENT)
 }

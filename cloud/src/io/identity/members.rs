@@ -1,8 +1,6 @@
 //! The members of the workspace, and its audit log. Everything here is found by workspace first:
 //! an id of another workspace is an id that does not exist.
 
-use std::time::Instant;
-
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -59,9 +57,12 @@ async fn list(State(identity): State<Identity>, caller: Caller) -> Result<Json<V
         .store()
         .list_members(&caller.sign_in.workspace)
         .await?;
-    let lockout = identity.lockout();
+    let locked = identity
+        .store()
+        .list_locked(&caller.sign_in.workspace, unix_now())
+        .await?;
     let rows = members.into_iter().map(|member| Row {
-        locked: lockout.is_locked(&member.email, Instant::now()),
+        locked: locked.contains(&member.email),
         id: member.account,
         email: member.email,
         role: member.role,
@@ -178,7 +179,7 @@ async fn unlock(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let member = identity.changeable(&caller, &id).await?;
-    identity.lockout().unlock(&member.email);
+    identity.store().unlock(&member.email).await?;
     identity
         .note(&caller.sign_in, "unlocked", &member.email)
         .await?;

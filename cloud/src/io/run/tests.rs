@@ -136,13 +136,14 @@ async fn a_taken_port_is_named_with_the_next_step() {
 mod attacks;
 mod desktops;
 pub(in crate::io) mod identity;
+mod nodes;
 
 pub(in crate::io) struct Server {
     address: SocketAddr,
     store: Store,
     /// Opens "desk"; "other" exists too.
     key: String,
-    folder: Folder,
+    folder: Arc<Folder>,
 }
 
 impl Server {
@@ -151,7 +152,7 @@ impl Server {
     }
 
     async fn start_with(peppers: Peppers) -> Self {
-        let folder = Folder::new();
+        let folder = Arc::new(Folder::new());
         let store = folder.open().await;
         for name in ["desk", "other"] {
             let record = InstanceRecord {
@@ -166,6 +167,18 @@ impl Server {
             .create_access(&access(&key), unix_now())
             .await
             .unwrap();
+        let key = key.to_text().expose().to_owned();
+        Self::serve(folder, store, key, peppers).await
+    }
+
+    /// Another node on the same database.
+    async fn beside(&self) -> Self {
+        let (folder, key) = (self.folder.clone(), self.key.clone());
+        let store = folder.open().await;
+        Self::serve(folder, store, key, Peppers::default()).await
+    }
+
+    async fn serve(folder: Arc<Folder>, store: Store, key: String, peppers: Peppers) -> Self {
         let signing = SigningKey::from_seed([3; 32]).unwrap();
         let granter = Arc::new(Granter::new(&signing, vec![], Terms::default()).unwrap());
         let signalling = start_signalling(granter.clone(), &store).await.unwrap();
@@ -191,7 +204,7 @@ impl Server {
         Self {
             address,
             store,
-            key: key.to_text().expose().to_owned(),
+            key,
             folder,
         }
     }

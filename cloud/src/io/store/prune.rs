@@ -24,6 +24,7 @@ const EXPIRED: &[(&str, &str, &str, Age)] = &[
     // Of an agent host that never came back, so that no node ended it.
     ("session", "id", "expires_unix < $1", Age::Kept),
     ("audit", "id", "at_unix < $1", Age::Audit),
+    ("sign_in_failure", "pair", "last_unix < $1", Age::Failure),
     // Somebody signed up, never confirmed, and is nobody's member.
     (
         "account",
@@ -41,6 +42,7 @@ enum Age {
     Idle,
     Device,
     Audit,
+    Failure,
 }
 
 impl Store {
@@ -48,13 +50,14 @@ impl Store {
     pub(crate) async fn prune(&self, audit: Duration, unix_now: Duration) -> Result<u64> {
         let mut pruned = 0;
         for (table, key, expired, age) in EXPIRED {
-            let age = match age {
-                Age::Kept => KEPT,
-                Age::Idle => IDLE_MAX + KEPT,
-                Age::Device => AGE_MAX + KEPT,
-                Age::Audit => audit,
+            let before = match age {
+                Age::Kept => unix_now.saturating_sub(KEPT),
+                Age::Idle => unix_now.saturating_sub(IDLE_MAX + KEPT),
+                Age::Device => unix_now.saturating_sub(AGE_MAX + KEPT),
+                Age::Audit => unix_now.saturating_sub(audit),
+                Age::Failure => self.oldest_failure(unix_now).await?,
             };
-            let before = seconds(unix_now.saturating_sub(age))?;
+            let before = seconds(before)?;
             let batch = format!(
                 "DELETE FROM {table} WHERE {key} IN \
                  (SELECT {key} FROM {table} WHERE {expired} LIMIT {BATCH_MAX})"
