@@ -134,6 +134,14 @@ async fn without_the_bus_each_node_serves_what_it_has_and_the_rest_comes_back() 
 
     world.nats.stop().await;
     exchange(&mut near, &mut agent, near_grant.session).await;
+    // Nor does a session that begins now need the bus, where the agent host is.
+    let mut late = world.nodes[0].connect(VIEWER_PATH).await;
+    let late_grant = open(&world.nodes[0], &mut late, 3).await;
+    assert!(matches!(
+        agent.receive().await,
+        ToAgent::SessionOpened { .. }
+    ));
+    exchange(&mut late, &mut agent, late_grant.session).await;
     // The far one is told to come back, and told so again until it can be served.
     assert_eq!(far.close_code().await, Some(1012));
     let mut refused = world.nodes[1].connect(VIEWER_PATH).await;
@@ -146,6 +154,14 @@ async fn without_the_bus_each_node_serves_what_it_has_and_the_rest_comes_back() 
     resume(&mut back, &far_grant).await;
     exchange(&mut back, &mut agent, far_grant.session).await;
     exchange(&mut near, &mut agent, near_grant.session).await;
+    // What was acknowledged meanwhile is known at the other node, too.
+    let mut elsewhere = world.nodes[1].connect(VIEWER_PATH).await;
+    elsewhere.send(&ticket(&world.nodes[1], 3)).await;
+    assert_eq!(elsewhere.refusal().await, Code::TicketUsed);
+    drop(late);
+    let mut moved = world.nodes[1].connect(VIEWER_PATH).await;
+    resume(&mut moved, &late_grant).await;
+    exchange(&mut moved, &mut agent, late_grant.session).await;
 }
 
 #[tokio::test]
