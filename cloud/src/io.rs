@@ -65,6 +65,7 @@ fn start(args: &args::Args) -> anyhow::Result<()> {
         eprintln!("The configuration is sound.");
         return Ok(());
     }
+    system::keep_memory_private();
     system::return_large_blocks();
     run::init_logs(args.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()

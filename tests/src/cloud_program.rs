@@ -112,8 +112,17 @@ impl Node {
     ///
     /// It is not built, or does not come up: with what it said.
     pub fn start(config: PathBuf) -> anyhow::Result<Self> {
+        Self::start_by(Command::new(program("multiclaw-cloud")?), config)
+    }
+
+    /// The same by a command that becomes the program.
+    ///
+    /// # Errors
+    ///
+    /// It does not come up: with what it said.
+    pub fn start_by(mut command: Command, config: PathBuf) -> anyhow::Result<Self> {
         let log = config.with_file_name("log");
-        let mut child = Command::new(program("multiclaw-cloud")?)
+        let mut child = command
             .arg("--config")
             .arg(&config)
             .stdin(Stdio::null())

@@ -157,6 +157,38 @@ fn banned_words_stand_nowhere() {
     none(&found);
 }
 
+/// How long a comparison of bytes takes says how many of them are right.
+#[test]
+fn attack_15_what_is_made_of_a_secret_is_never_compared_byte_by_byte() {
+    let compared = |line: &str| {
+        // Two of the type `Secret` take the same time anyway.
+        let names = ["hash", "mac", "tag", "signature"];
+        names.iter().any(|name| {
+            ["==", "!="].iter().any(|by| {
+                line.contains(&format!("{name} {by} "))
+                    || line.contains(&format!(" {by} {name}"))
+                    || line.contains(&format!(" {by} *{name}"))
+            })
+        })
+    };
+    assert!(compared("if self.handle_hash == *handle {"));
+    assert!(compared("found != hash"));
+    let mut found = Vec::new();
+    for (path, text) in files(&["rs"]) {
+        let tests = path.components().any(|part| part.as_os_str() == "tests");
+        if tests || path.ends_with("tests.rs") {
+            continue;
+        }
+        let code = text
+            .lines()
+            .take_while(|line| !line.starts_with("#[cfg(test)]"));
+        for (number, line) in code.enumerate().filter(|(_, line)| compared(line)) {
+            found.push(format!("{}:{} {line}", path.display(), number + 1));
+        }
+    }
+    none(&found);
+}
+
 #[test]
 fn the_architecture_page_names_every_room() {
     let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();

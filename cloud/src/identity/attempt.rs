@@ -8,7 +8,7 @@ use std::time::Duration;
 use protocol::Secret;
 
 use super::WorkspaceId;
-use super::sign_in::HandleHash;
+use super::sign_in::{HandleHash, is_same};
 
 /// Somebody who types a password and a second factor at the provider is done by then.
 pub const LIFE: Duration = Duration::from_secs(600);
@@ -46,7 +46,9 @@ impl Attempt {
         };
         self.expires_unix > unix_now.as_secs()
             && self.workspace == *bringer.workspace
-            && bringer.browser == Some(self.browser)
+            && bringer
+                .browser
+                .is_some_and(|browser| is_same(&browser, &self.browser))
             && same_account
     }
 }

@@ -12,6 +12,8 @@ use protocol::Secret;
 use sha2::{Digest, Sha256};
 use signalling::instances::hash;
 
+use subtle::ConstantTimeEq;
+
 use super::{Email, MemberRole, WorkspaceId};
 use crate::access::secret_from;
 
@@ -70,11 +72,11 @@ impl SignIn {
         if self.ended || idle || old {
             return Verdict::Nothing;
         }
-        if self.handle_hash == *handle {
+        if is_same(&self.handle_hash, handle) {
             return Verdict::Current;
         }
         match self.previous {
-            Some(previous) if previous.handle_hash == *handle => {
+            Some(previous) if is_same(&previous.handle_hash, handle) => {
                 if now.abs_diff(previous.rotated_unix) <= GRACE.as_secs() {
                     Verdict::JustRotated
                 } else if now < previous.rotated_unix {
@@ -97,6 +99,11 @@ pub fn successor(handle: &Secret, salt: &[u8; 32]) -> Secret {
         .chain_update(handle.expose().as_bytes())
         .finalize();
     secret_from(digest.into())
+}
+
+/// Takes the same time wherever they differ.
+pub fn is_same(one: &HandleHash, other: &HandleHash) -> bool {
+    one.ct_eq(other).into()
 }
 
 pub fn hash_of(handle: &Secret) -> HandleHash {

@@ -1,7 +1,7 @@
 //! What is asked of the kernel and the C library that has no safe form in std.
 #![expect(
     unsafe_code,
-    reason = "setpriority and mallopt have no safe form in std"
+    reason = "setpriority, mallopt and prctl have no safe form in std"
 )]
 
 /// A tenth of the share of a thread that did not give way, where both want the same core.
@@ -14,6 +14,13 @@ const RETURNED_FROM: libc::c_int = 1 << 20;
 pub(super) fn give_way() {
     // SAFETY: three numbers; on Linux a process id of zero means the calling thread.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
+}
+
+/// No core dump, crash report or debugger of the same user gets this process's memory, which holds
+/// passwords and keys. Programs it starts are as before.
+pub(super) fn keep_memory_private() {
+    // SAFETY: numbers only; PR_SET_DUMPABLE takes 0 or 1 and ignores the rest.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
 }
 
 /// What large blocks took does not stay with the process. To be called before there are threads.

@@ -160,6 +160,52 @@ async fn attack_14_nobody_writes_or_deletes_what_the_audit_log_says() {
 }
 
 #[tokio::test]
+async fn attack_15_a_secret_that_is_nearly_right_is_answered_like_one_that_is_all_wrong() {
+    let server = Server::start().await;
+    server.member("ada@example.org", MemberRole::Owner).await;
+    let cookies = server.sign_in("ada@example.org").await;
+    let nearly = |text: &str, at: usize| {
+        let other = if text[at..].starts_with('A') {
+            "B"
+        } else {
+            "A"
+        };
+        format!("{}{other}{}", &text[..at], &text[at + 1..])
+    };
+    let mut said = Vec::new();
+    // The first and the last sign that count of the secret, behind the 16 digits of its id.
+    for at in [17, 58] {
+        let key = nearly(&server.key, at);
+        said.push(server.post("/api/v1/instances/desk/tickets", &key).await);
+    }
+    assert!(said[0].contains("ACCESS_DENIED"), "{}", said[0]);
+    assert_eq!(body(&said[0]), body(&said[1]));
+
+    let handle = cookies.find("session=").unwrap() + "session=".len();
+    let mut said = Vec::new();
+    for at in [handle, handle + 41] {
+        let answer = server
+            .call("GET", "/api/v1/me", &nearly(&cookies, at), None)
+            .await;
+        said.push((answer.status(), answer.code()));
+    }
+    assert_eq!(
+        said,
+        [
+            (401, "SIGN_IN_REQUIRED".to_owned()),
+            (401, "SIGN_IN_REQUIRED".to_owned())
+        ]
+    );
+    assert_eq!(
+        server
+            .call("GET", "/api/v1/me", &cookies, None)
+            .await
+            .status(),
+        200
+    );
+}
+
+#[tokio::test]
 async fn attack_16_quotes_and_line_breaks_are_data_everywhere() {
     let server = Server::start().await;
     server.member("ada@example.org", MemberRole::Owner).await;
