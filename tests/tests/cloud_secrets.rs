@@ -2,6 +2,7 @@
 //! list of processes, and in no memory that somebody else on the machine can read.
 #![cfg(feature = "net")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -60,11 +61,10 @@ async fn attack_19_no_secret_is_in_a_log_however_much_is_logged() {
 #[test]
 fn attack_19_nobody_reads_the_memory_not_even_in_a_core_dump() {
     let house = House::start().unwrap();
-    let mut other = Other(without_ptrace("sleep").arg("600").spawn().unwrap());
+    let other = Other::start().unwrap();
     // The kernel asks the same before it writes a core dump: may this memory leave the process?
     assert!(may_be_read(other.0.id()), "of any other program");
     assert!(!may_be_read(house.node.pid()));
-    other.0.kill().unwrap();
 }
 
 fn may_be_read(pid: u32) -> bool {
@@ -80,7 +80,21 @@ fn without_ptrace(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
+/// A program that has nothing to hide, and waits.
 struct Other(Child);
+
+impl Other {
+    fn start() -> Result<Self> {
+        let mut command = without_ptrace("sh");
+        command.args(["-c", "echo ready; read -r _"]);
+        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut other = Self(pipes.spawn()?);
+        // Before this it may still be the one that gives its rights away.
+        let said = other.0.stdout.take().context("a pipe")?;
+        BufReader::new(said).read_line(&mut String::new())?;
+        Ok(other)
+    }
+}
 
 impl Drop for Other {
     fn drop(&mut self) {
