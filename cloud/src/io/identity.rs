@@ -12,7 +12,7 @@ mod sign_ins;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
@@ -31,8 +31,8 @@ use crate::config::oidc::OidcConfig;
 use crate::identity::lockout::{Place, Prefix};
 use crate::identity::password::Peppers;
 use crate::identity::rate::Rates;
-use crate::identity::sign_in::{SignIn, Verdict, hash_of};
-use crate::identity::sign_in_cache::SignInCache;
+use crate::identity::sign_in::{HandleHash, SignIn, Verdict, hash_of};
+use crate::identity::sign_in_cache::{Seen, SignInCache};
 use crate::identity::{Hosts, WorkspaceId, guard};
 use hashing::Hashing;
 pub(super) use mail::Outbox;
@@ -163,29 +163,20 @@ impl Identity {
         workspace: &WorkspaceId,
     ) -> Result<Option<SignIn>, Problem> {
         let hash = hash_of(handle);
-        let cached = locked(&self.0.cache).find(&hash, Instant::now());
-        let (found, asked_at) = match cached {
-            Some(sign_in) => (Some(sign_in), None),
-            None => {
-                let asked_at = Instant::now();
-                let found = self.store().find_sign_in(&hash).await.map_err(failed)?;
-                (found, Some(asked_at))
+        let seen = locked(&self.0.cache).find(&hash, Instant::now());
+        let found = match seen {
+            Some(Seen::Fresh(sign_in)) => Some(sign_in),
+            Some(Seen::Due(sign_in)) => {
+                tokio::spawn(self.clone().read_again(hash));
+                Some(sign_in)
             }
+            None => self.read(&hash).await?,
         };
         let Some(sign_in) = found.filter(|found| found.workspace == *workspace) else {
             return Ok(None);
         };
         match sign_in.judge(&hash, unix_now()) {
-            Verdict::Current => {
-                let touched = self.touch(&sign_in).await?;
-                // Only what the database has just said: an entry that every use made younger would
-                // outlive the end of its sign-in at another node.
-                if let (Some(asked_at), false) = (asked_at, touched) {
-                    locked(&self.0.cache).remember(sign_in.clone(), asked_at);
-                }
-                Ok(Some(sign_in))
-            }
-            Verdict::JustRotated => Ok(Some(sign_in)),
+            Verdict::Current | Verdict::JustRotated => Ok(Some(sign_in)),
             Verdict::Replayed => {
                 self.end_stolen(&sign_in).await.map_err(failed)?;
                 Ok(None)
@@ -194,16 +185,38 @@ impl Identity {
         }
     }
 
-    /// Whether it was noted that the sign-in is used, so that what was known of it is old.
-    async fn touch(&self, sign_in: &SignIn) -> Result<bool, Problem> {
+    /// If it fails, whoever asks next reads for themselves and hears of it.
+    async fn read_again(self, hash: HandleHash) {
+        match self.read(&hash).await {
+            Ok(Some(sign_in)) if sign_in.judge(&hash, unix_now()) == Verdict::Current => {}
+            Ok(_) => locked(&self.0.cache).forget_handle(&hash),
+            Err(problem) => tracing::debug!("a sign-in could not be read again: {}", problem.cause),
+        }
+    }
+
+    /// From the database; what holds is remembered.
+    async fn read(&self, hash: &HandleHash) -> Result<Option<SignIn>, Problem> {
+        let asked = locked(&self.0.cache).ask(Instant::now());
+        let found = self.store().find_sign_in(hash).await.map_err(failed)?;
+        let Some(mut sign_in) = found else {
+            return Ok(None);
+        };
         let now = unix_now();
+        if sign_in.judge(hash, now) == Verdict::Current {
+            self.touch(&mut sign_in, now).await?;
+            locked(&self.0.cache).remember(sign_in.clone(), asked);
+        }
+        Ok(Some(sign_in))
+    }
+
+    async fn touch(&self, sign_in: &mut SignIn, now: Duration) -> Result<(), Problem> {
         if now.as_secs().saturating_sub(sign_in.used_unix) < TOUCH_EVERY_SECS {
-            return Ok(false);
+            return Ok(());
         }
         let touched = self.store().touch_sign_in(&sign_in.id, now).await;
         touched.map_err(failed)?;
-        self.forget(&sign_in.account);
-        Ok(true)
+        sign_in.used_unix = now.as_secs();
+        Ok(())
     }
 
     async fn end_stolen(&self, sign_in: &SignIn) -> Result<()> {

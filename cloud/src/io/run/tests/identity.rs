@@ -368,6 +368,22 @@ async fn one_sign_in_can_be_ended_from_another_and_all_at_once() {
     );
 }
 
+/// Asked again and again, it was believed for ever.
+#[tokio::test]
+async fn a_sign_in_in_constant_use_ends_when_another_node_ends_it() {
+    let server = Server::start().await;
+    server.member("ada@example.org", MemberRole::Owner).await;
+    let ada = server.sign_in("ada@example.org").await;
+    let about = server.call("GET", "/api/v1/me", &ada, None).await.json();
+    let account = about["id"].as_str().unwrap();
+    let ended = server.store.end_sign_ins(account, None, unix_now()).await;
+    assert_eq!(ended.unwrap(), 1);
+    let refused =
+        async { while server.call("GET", "/api/v1/me", &ada, None).await.status() == 200 {} };
+    let ended = tokio::time::timeout(Duration::from_secs(30), refused).await;
+    ended.expect("the sign-in goes on");
+}
+
 pub(in crate::io) struct Answer(pub(super) String);
 
 impl Answer {
