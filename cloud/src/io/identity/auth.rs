@@ -71,6 +71,7 @@ async fn sign_in(
     CostlyVisit(visit): CostlyVisit,
     Json(credentials): Json<Credentials>,
 ) -> Result<Response, Refusal> {
+    identity.0.hashing.has_room()?;
     let email = Email::parse(&credentials.email).ok_or_else(problems::sign_in_failed)?;
     let place = identity.place_of(&visit, &email).await?;
     // A flood that nobody has time for writes nothing, either.

@@ -69,6 +69,19 @@ impl Hashing {
         password::is_current(stored, &self.peppers)
     }
 
+    /// Asked before the database is, so that a flood costs little; who is let through may still find
+    /// it full.
+    ///
+    /// # Errors
+    ///
+    /// `SERVICE_BUSY`.
+    pub(super) fn has_room(&self) -> Result<(), Problem> {
+        match self.work.capacity() {
+            0 => Err(problems::busy()),
+            _ => Ok(()),
+        }
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
