@@ -190,6 +190,8 @@ impl One {
         drop(place);
         self.tally.here.fetch_add(1, Ordering::Relaxed);
         self.until_gone(&mut socket).await;
+        // Two for each would be more files than this process may have open.
+        drop(socket);
         let lost_at = Instant::now();
         backoff.handle_success();
         for turn in self.number + 1.. {

@@ -9,6 +9,7 @@
 
 mod apart;
 mod crowd;
+mod flood;
 mod ground;
 mod http;
 mod rows;
@@ -27,6 +28,8 @@ enum Command {
     Measure(Options),
     /// The clients of one of them.
     Crowd(crowd::Options),
+    /// Too many sign-ins at once.
+    Flood(flood::Options),
 }
 
 #[derive(clap::Args)]
@@ -101,6 +104,7 @@ fn main() -> Result<()> {
     let rows = match command {
         Command::Measure(options) => runtime.block_on(measure(&options))?,
         Command::Crowd(options) => return runtime.block_on(crowd::run(&options)),
+        Command::Flood(options) => return runtime.block_on(flood::run(options)),
     };
     let rows: Vec<_> = rows.iter().map(Row::json).collect();
     println!("{}", json!({ "bench": "cloud", "rows": rows }));

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,13 +13,14 @@ use protocol::signal::{AGENT_PATH, FromViewer, PathMode, ToAgent, ToViewer, VERS
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::flood::Flood;
 use crate::ground::Ground;
 use crate::http::{self, Client};
 use crate::socket::{Figures, Socket, registration};
 use crate::{Bar, Row};
 
 /// Sign-ins from one network before another is taken: below what the service lets one do at once.
-const SIGN_INS_PER_NETWORK: u32 = 30;
+pub(crate) const SIGN_INS_PER_NETWORK: u32 = 30;
 /// People who sign in at the same time, each waiting for the answer: enough to keep every core busy.
 const SIGNING_IN: usize = 16;
 /// How many times what hashing allows the flood asks for.
@@ -120,17 +121,11 @@ pub(crate) async fn checks_in_a_flood(
         .await?;
     let cookies = format!("Cookie: {}\r\n", signed_in.cookies);
     let quiet = checks(&mut client, &cookies, seconds).await?;
-    let asked = Arc::new(AtomicU64::new(0));
-    let flood = tokio::spawn(flood(
-        ground.address.clone(),
-        body,
-        limit * FLOOD,
-        asked.clone(),
-    ));
+    let flood = Flood::start(&ground.address, limit * FLOOD, &body)?;
     // Until the queue of the hashing pool is full.
     tokio::time::sleep(WARM_UP).await;
     let flooded = checks(&mut client, &cookies, seconds).await?;
-    flood.abort();
+    let asked = flood.end()?;
     Ok(Row {
         name: "session check during a tenfold sign-in flood, p99",
         figure: flooded.p99,
@@ -140,7 +135,7 @@ pub(crate) async fn checks_in_a_flood(
             "quiet_ms": quiet.json(),
             "flooded_ms": flooded.json(),
             "sign_ins_asked_per_s": limit * FLOOD,
-            "sign_ins_asked": asked.load(Ordering::Relaxed),
+            "sign_ins_asked": asked,
         }),
     })
 }
@@ -160,29 +155,6 @@ async fn checks(client: &mut Client, cookies: &str, seconds: Duration) -> Result
         tokio::time::sleep(CHECK_EVERY).await;
     }
     Figures::of(took)
-}
-
-/// Asks at a rate, whatever the answers.
-async fn flood(address: String, body: String, per_second: f64, asked: Arc<AtomicU64>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / per_second));
-    let mut asking = JoinSet::new();
-    let mut from = next_network();
-    loop {
-        ticks.tick().await;
-        let number = asked.fetch_add(1, Ordering::Relaxed);
-        if number.is_multiple_of(u64::from(SIGN_INS_PER_NETWORK)) {
-            from = next_network();
-        }
-        let (address, body) = (address.clone(), body.clone());
-        asking.spawn(async move {
-            let mut client = Client::connect(&address, from).await?;
-            client
-                .call("POST", "/api/v1/auth/sign-in", "", &body)
-                .await
-                .map(drop)
-        });
-        while asking.try_join_next().is_some() {}
-    }
 }
 
 /// Agent hosts that are registered and say nothing.
@@ -313,7 +285,7 @@ fn sign_in_body(ground: &Ground) -> String {
     json!({ "email": ground.email, "password": ground.password }).to_string()
 }
 
-fn next_network() -> Ipv4Addr {
+pub(crate) fn next_network() -> Ipv4Addr {
     // The last byte of the number is the host; the rest is the network.
     http::network(NETWORKS.fetch_add(1, Ordering::Relaxed))
 }
