@@ -19,6 +19,7 @@ use crate::identity::{Email, MemberRole, WorkspaceId, password};
 
 pub(super) async fn execute(command: &Command, config: &Config) -> Result<()> {
     let store = Store::open(config.database.expose()).await?;
+    let store = store.remembering(&config.state);
     let answer = match command {
         Command::Instance(command) => instance(command, config, &store).await?,
         Command::Access(command) => access(command, config, &store).await?,

@@ -61,6 +61,8 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
     let mut signals = Signals::new()?;
     let state = StateFolder::open(&config.state)?;
     let store = Store::open(config.database.expose()).await?;
+    let store = store.remembering(&config.state);
+    revoke_again(&store).await?;
     let listener = listen(config.listen).await?;
     let address = listener.local_addr()?;
     let url = config
@@ -124,6 +126,19 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
         () = finish(signalling, server) => Ok(()),
         () = signals.received() => anyhow::bail!("stopped by a second signal before the drain was over"),
     }
+}
+
+/// A database that was restored from a backup does not know what ended after it.
+pub(super) async fn revoke_again(store: &Store) -> Result<()> {
+    let again = store.revoke_again(unix_now()).await;
+    match again.context("what had been revoked cannot be looked up")? {
+        0 => {}
+        again => tracing::warn!(
+            again,
+            "the database had forgotten that sign-ins or access keys ended, as after a backup is restored: they ended again; members, roles and passwords are as they were then"
+        ),
+    }
+    Ok(())
 }
 
 fn granter(config: &Config, state: &StateFolder, url: &str) -> Result<Arc<Granter>> {

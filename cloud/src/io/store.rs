@@ -37,14 +37,16 @@ mod engine;
 pub(crate) mod fault;
 pub(crate) mod identity;
 mod lockout;
+mod memory;
 pub(crate) mod oidc;
 mod prune;
 
 use engine::Engine;
+use memory::{Kind, Memory};
 
 /// The database; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Store(AnyPool, Engine);
+pub struct Store(AnyPool, Engine, Memory);
 
 impl Store {
     /// Opens or creates the database and brings it up to date.
@@ -55,7 +57,7 @@ impl Store {
     /// locked, or is of a newer version.
     pub async fn open(url: &str) -> Result<Self> {
         let (pool, engine, advice) = engine::open(url).await?;
-        let store = Self(pool, engine);
+        let store = Self(pool, engine, Memory::default());
         let version = store.migrate().await.with_context(|| advice.clone())?;
         let known = MIGRATIONS.len();
         if version > known {
@@ -316,6 +318,7 @@ impl Store {
         if revoked.rows_affected() == 0 {
             bail!("there is no access key `{id}`; `access list` shows those there are");
         }
+        self.remember(Kind::Access, vec![id.to_owned()]).await;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::{Store, from_word, hash, seconds, text, unix, word};
+use super::{Kind, Store, from_word, hash, seconds, text, unix, word};
 use crate::identity::link::Purpose;
 use crate::identity::sign_in::{HandleHash, Previous, SignIn};
 use crate::identity::{Email, MemberRole, WorkspaceId};
@@ -214,18 +214,21 @@ impl Store {
         .bind(seconds(unix_now)?)
         .execute(&mut *transaction)
         .await?;
+        let mut ended = Vec::new();
         if removed.rows_affected() == 1 {
-            sqlx::query(
+            let sign_ins = sqlx::query(
                 "UPDATE sign_in SET ended_unix = $3 WHERE workspace = $1 AND account = $2 \
-                 AND ended_unix IS NULL",
+                 AND ended_unix IS NULL RETURNING id",
             )
             .bind(workspace.as_str())
             .bind(account)
             .bind(seconds(unix_now)?)
-            .execute(&mut *transaction)
+            .fetch_all(&mut *transaction)
             .await?;
+            ended = ids(&sign_ins)?;
         }
         transaction.commit().await?;
+        self.remember(Kind::SignIn, ended).await;
         Ok(removed.rows_affected() == 1)
     }
 
@@ -313,14 +316,16 @@ impl Store {
     ) -> Result<u64> {
         let ended = sqlx::query(
             "UPDATE sign_in SET ended_unix = $3 WHERE account = $1 AND ($2 IS NULL OR id = $2) \
-             AND ended_unix IS NULL",
+             AND ended_unix IS NULL RETURNING id",
         )
         .bind(account)
         .bind(id)
         .bind(seconds(unix_now)?)
-        .execute(&self.0)
+        .fetch_all(&self.0)
         .await?;
-        Ok(ended.rows_affected())
+        let count = u64::try_from(ended.len())?;
+        self.remember(Kind::SignIn, ids(&ended)?).await;
+        Ok(count)
     }
 
     pub(crate) async fn add_device(
@@ -526,6 +531,10 @@ pub(super) fn account(row: &AnyRow) -> Result<Account> {
         password: row.try_get("password")?,
         confirmed: row.try_get::<Option<i64>, _>("confirmed_unix")?.is_some(),
     })
+}
+
+pub(super) fn ids(rows: &[AnyRow]) -> Result<Vec<String>> {
+    rows.iter().map(|row| text(row, "id")).collect()
 }
 
 fn link(row: &AnyRow) -> Result<Link> {

@@ -8,8 +8,8 @@ use protocol::Secret;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::identity::{Account, account, stored_workspace};
-use super::{Store, hash, seconds, text, unix};
+use super::identity::{Account, account, ids, stored_workspace};
+use super::{Kind, Store, hash, seconds, text, unix};
 use crate::identity::attempt::Attempt;
 use crate::identity::sign_in::HandleHash;
 
@@ -154,20 +154,19 @@ impl Store {
         sid: Option<&str>,
         unix_now: Duration,
     ) -> Result<Vec<String>> {
-        sqlx::query(
+        let ended = sqlx::query(
             "UPDATE sign_in SET ended_unix = $4 WHERE ended_unix IS NULL AND id IN \
              (SELECT sign_in FROM oidc_sign_in WHERE issuer = $1 AND subject = $2 \
-             AND ($3 IS NULL OR sid = $3)) RETURNING account",
+             AND ($3 IS NULL OR sid = $3)) RETURNING id, account",
         )
         .bind(&who.issuer)
         .bind(&who.subject)
         .bind(sid)
         .bind(seconds(unix_now)?)
         .fetch_all(&self.0)
-        .await?
-        .iter()
-        .map(|row| text(row, "account"))
-        .collect()
+        .await?;
+        self.remember(Kind::SignIn, ids(&ended)?).await;
+        ended.iter().map(|row| text(row, "account")).collect()
     }
 }
 

@@ -281,6 +281,13 @@ async fn a_server_that_is_not_there_is_named_and_its_password_is_not() {
 mod faults;
 mod restart;
 
+impl Store {
+    /// Makes the database say what no program of ours would.
+    pub(in crate::io) async fn dangerous_execute(&self, statements: &'static str) {
+        sqlx::raw_sql(statements).execute(&self.0).await.unwrap();
+    }
+}
+
 /// A database of its own: a file in a folder, gone after the test, or a schema of the PostgreSQL
 /// the test run started (`tests/postgres.sh`).
 pub(in crate::io) struct Folder(PathBuf);

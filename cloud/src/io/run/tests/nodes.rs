@@ -7,6 +7,8 @@ use serde_json::json;
 use super::*;
 use crate::identity::MemberRole;
 
+/// What a backup that is older than this says of it.
+const BEFORE: &str = "UPDATE sign_in SET ended_unix = NULL; UPDATE access SET revoked_unix = NULL";
 const PASSWORD: &str = "four plain words here";
 const SIGN_IN: &str = "/api/v1/auth/sign-in";
 /// On the slowest of machines.
@@ -71,4 +73,45 @@ async fn attack_3_guesses_at_two_nodes_are_counted_together_and_forgiven_togethe
     );
     assert_eq!(here.call("POST", &path, &known, None).await.status(), 204);
     assert_eq!(guess(&there, "a guess").await, "SIGN_IN_FAILED");
+}
+
+#[tokio::test]
+async fn attack_22_a_restored_backup_brings_back_no_sign_in_and_no_key_that_had_ended() {
+    let here = Server::start().await;
+    let state = here.folder.path().join("state");
+    let first = here.store.clone().remembering(&state);
+    here.member("ada@example.org", MemberRole::Owner).await;
+    let stolen = here.sign_in("ada@example.org").await;
+    let account = here.call("GET", "/api/v1/me", &stolen, None).await.json();
+    let account = account["id"].as_str().unwrap();
+    let ended = first.end_sign_ins(account, None, unix_now()).await;
+    assert_eq!(ended.unwrap(), 1);
+    let (key, _) = here.key.split_once('.').unwrap();
+    first.revoke_access(key, unix_now()).await.unwrap();
+    let kept = here.sign_in("ada@example.org").await;
+
+    first.dangerous_execute(BEFORE).await;
+    let opens = async |server: &Server, cookies: &str| {
+        let me = server.call("GET", "/api/v1/me", cookies, None).await;
+        let ticket = "/api/v1/instances/desk/tickets";
+        let ticket = server.post(ticket, &server.key).await;
+        (me.status(), ticket.starts_with("HTTP/1.1 200"))
+    };
+    let forgetful = here.beside().await;
+    assert_eq!(
+        opens(&forgetful, &stolen).await,
+        (200, true),
+        "the backup is older"
+    );
+
+    // As a node does when it starts.
+    let again = here.folder.open().await.remembering(&state);
+    revoke_again(&again).await.unwrap();
+    let next = here.beside().await;
+    assert_eq!(opens(&next, &stolen).await, (401, false));
+    assert_eq!(
+        opens(&next, &kept).await,
+        (200, false),
+        "what had not ended goes on"
+    );
 }
