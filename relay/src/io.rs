@@ -15,6 +15,8 @@ mod probe;
 mod shell;
 mod splice;
 mod streams;
+#[expect(unsafe_code, reason = "libc has no wrapper of sched_setattr")]
+mod turn_taking;
 #[expect(unsafe_code, reason = "batched socket calls with GRO and GSO")]
 mod udp;
 mod web;

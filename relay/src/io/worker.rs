@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::epoll::{Epoll, Interest, Ready};
 use super::exchange::{Exchange, Letter, Seat};
 use super::streams::{StreamEvent, Streams, TlsSettings};
+use super::turn_taking::ask_for_short_turns;
 use super::udp::{Ask, Datagram, Inbox, Outgoing, Segmentation, enable_gro};
 use crate::endpoint::{Client, RelayId, SocketId};
 use crate::indication;
@@ -179,6 +180,10 @@ impl Worker {
 
     /// Serves until told to stop.
     pub(crate) fn run(mut self) -> Result<()> {
+        if let Err(error) = ask_for_short_turns() {
+            // Where this is not allowed, packets wait a little longer beside other programs.
+            tracing::debug!(%error, "no short turns from the scheduler");
+        }
         let mut next_tick = Instant::now();
         while !self.stop {
             let now = Instant::now();
