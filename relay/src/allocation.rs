@@ -89,6 +89,13 @@ pub enum TableError {
     Full,
 }
 
+/// How many of each one allocation may have.
+#[derive(Clone, Copy, Debug)]
+pub struct TablesMax {
+    pub permissions: usize,
+    pub channels: usize,
+}
+
 /// What makes an [`Allocation`].
 pub struct NewAllocation {
     pub client: Client,
@@ -204,7 +211,30 @@ impl Allocation {
         &self.channels
     }
 
-    /// Binds a channel or renews the binding.
+    /// Makes or renews the permissions of all these peers, or of none (RFC 8656 §10.2).
+    ///
+    /// # Errors
+    ///
+    /// [`TableError::Full`] if with those that are alive they are more than `max`.
+    pub fn permit_all(
+        &mut self,
+        peers: &[IpAddr],
+        max: usize,
+        now: Tick,
+    ) -> Result<(), TableError> {
+        let known = |peer: &IpAddr| self.permits(*peer, now);
+        let mut new: Vec<IpAddr> = peers.iter().copied().filter(|it| !known(it)).collect();
+        new.sort_unstable();
+        new.dedup();
+        if self.permitted(now).count() + new.len() > max {
+            return Err(TableError::Full);
+        }
+        peers
+            .iter()
+            .try_for_each(|peer| self.permit(*peer, max, now))
+    }
+
+    /// Binds a channel or renews the binding, and permits its peer; or neither.
     ///
     /// # Errors
     ///
@@ -214,34 +244,31 @@ impl Allocation {
         number: ChannelNumber,
         peer: SocketAddr,
         policy_generation: u32,
-        max: usize,
+        max: TablesMax,
         now: Tick,
     ) -> Result<(), TableError> {
         self.channels
             .retain(|entry| now < entry.expires.after(CHANNEL_COOLING));
-        let expires = now.after(CHANNEL_LIFETIME);
-        let bound = self.channels.len();
-        let mut related = self
-            .channels
-            .iter_mut()
-            .filter(|entry| entry.number == number || entry.peer == peer);
-        match (related.next(), related.next()) {
-            (Some(same), None) if same.number == number && same.peer == peer => {
-                same.expires = expires;
-                same.policy_generation = policy_generation;
-                Ok(())
-            }
-            (None, _) if bound < max => {
-                self.channels.push(Channel {
-                    number,
-                    peer,
-                    expires,
-                    policy_generation,
-                });
-                Ok(())
-            }
-            (None, _) => Err(TableError::Full),
-            _ => Err(TableError::Conflict),
+        let wanted = Channel {
+            number,
+            peer,
+            expires: now.after(CHANNEL_LIFETIME),
+            policy_generation,
+        };
+        let mut related = (0..)
+            .zip(&self.channels)
+            .filter(|(_, entry)| entry.number == number || entry.peer == peer);
+        let known = match (related.next(), related.next()) {
+            (Some((at, same)), None) if same.number == number && same.peer == peer => Some(at),
+            (None, _) if self.channels.len() < max.channels => None,
+            (None, _) => return Err(TableError::Full),
+            _ => return Err(TableError::Conflict),
+        };
+        self.permit(peer.ip(), max.permissions, now)?;
+        match known.and_then(|at: usize| self.channels.get_mut(at)) {
+            Some(entry) => *entry = wanted,
+            None => self.channels.push(wanted),
         }
+        Ok(())
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Client and peer each live in a namespace of their own, the relay in a third; veth pairs join
 //! them, and one more joins client and peer directly for calibration. The server has one processor
-//! and the generator the other. Each figure is the median over the rounds; what a figure means is
-//! beside its row in `rows`.
+//! and the generator the other. Where the bar is near what the machine makes of any program that
+//! receives and sends, such a program is measured too: the floor. Each figure is the median over
+//! the rounds; what a figure means is beside its row in `rows`.
 
 mod lab;
 mod report;

@@ -3,6 +3,7 @@
 //! The machines are in `crate::bench`; here are the flags, the sockets and the clock.
 
 mod churn;
+mod forward;
 mod link;
 mod load;
 mod report;
@@ -26,6 +27,7 @@ use protocol::turn::credential;
 use serde::Serialize;
 
 use self::churn::Churn;
+use self::forward::Route;
 use self::link::{Runs, TlsClient};
 use self::load::{Load, Pattern, PeerPlace, Shape, Timing, Waiting};
 use self::report::{ChurnReport, IdleReport, LoadReport, Percentiles};
@@ -64,6 +66,8 @@ enum Command {
     Churn(ChurnArgs),
     /// Allocations that do nothing: what each costs in memory.
     Idle(IdleArgs),
+    /// Stand between `load --forwarder` and its peers instead of a server, with no TURN.
+    Forward(ForwardArgs),
 }
 
 /// Where the server is and how to log in.
@@ -147,6 +151,9 @@ struct LoadArgs {
     /// Leave the server out: what the generator itself costs.
     #[arg(long)]
     direct: bool,
+    /// Put a `bench forward` in the server's place: its address towards the peers.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "direct")]
+    forwarder: Option<IpAddr>,
     /// Never sleep: exact timing, meaningless processor figures.
     #[arg(long)]
     spin: bool,
@@ -171,12 +178,28 @@ struct IdleArgs {
     allocations: usize,
 }
 
+#[derive(Debug, clap::Args)]
+struct ForwardArgs {
+    /// Our own address towards the clients.
+    #[arg(long, value_name = "ADDRESS")]
+    client_side: IpAddr,
+    /// Our own address towards the peers.
+    #[arg(long, value_name = "ADDRESS")]
+    peer_side: IpAddr,
+    /// The address of the peers.
+    #[arg(long, value_name = "ADDRESS")]
+    peer_address: IpAddr,
+    #[arg(long, default_value_t = 20)]
+    sessions: usize,
+}
+
 /// Runs one bench and prints its result on stdout.
 pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Load(args) => run_load(&args),
         Command::Churn(args) => run_churn(&args),
         Command::Idle(args) => run_idle(&args),
+        Command::Forward(args) => run_forward(&args),
     }
 }
 
@@ -199,10 +222,10 @@ fn run_load(args: &LoadArgs) -> Result<()> {
         burst: args.burst.max(1),
     };
     let place = args.peer_place(target.server)?;
-    let mut load = if args.direct {
-        Load::direct(&target, &place, shape)?
-    } else {
-        Load::through(&target, &place, shape)?
+    let mut load = match args.forwarder {
+        Some(peer_side) => Load::forwarded(&target, &place, shape, peer_side)?,
+        None if args.direct => Load::direct(&target, &place, shape)?,
+        None => Load::through(&target, &place, shape)?,
     };
     let meter = Meter::new(args.server.server_pid);
     let mut steps = Vec::new();
@@ -223,6 +246,20 @@ fn run_load(args: &LoadArgs) -> Result<()> {
         steps,
     };
     print(&args.server, &report, report.table())
+}
+
+fn run_forward(args: &ForwardArgs) -> Result<()> {
+    ensure!(
+        args.sessions <= forward::SESSIONS_MAX,
+        "at most {} sessions have a port each",
+        forward::SESSIONS_MAX
+    );
+    let route = Route {
+        client_side: args.client_side,
+        peer_side: args.peer_side,
+        peer: args.peer_address,
+    };
+    forward::run(&route, args.sessions)
 }
 
 fn run_churn(args: &ChurnArgs) -> Result<()> {

@@ -7,7 +7,7 @@ use protocol::turn::message::{AddressFamily, Attribute, Message, Method};
 
 use super::answer::{Integrity, ReplyTo};
 use super::{Forward, Fragment, Name, Server, relay_id};
-use crate::allocation::TableError;
+use crate::allocation::{TableError, TablesMax};
 use crate::auth::{self, Challenge, User};
 use crate::endpoint::Client;
 use crate::metrics::Drop;
@@ -210,23 +210,21 @@ impl Server {
         now: Instant,
     ) -> Outcome {
         let slot = self.own_slot(to.client, &user.name)?;
-        let mut count = 0;
+        let mut peers = Vec::new();
         for peer in message.peers() {
             let peer = peer.map_err(|_| 400u16)?;
             self.check_peer(slot, peer, |policy| policy.check_ip(peer.ip()).is_ok())?;
-            count += 1;
+            peers.push(peer.ip());
         }
-        if count == 0 {
+        if peers.is_empty() {
             return Err(400);
         }
         let (max, tick) = (self.settings.limits.permissions, self.epoch.tick(now));
         let allocation = self.allocation_mut(slot).ok_or(437u16)?;
-        for peer in message.peers().flatten() {
-            allocation
-                .permit(peer.ip(), max, tick)
-                .map_err(|_| 508u16)?;
-        }
-        self.counters.permissions_made += count;
+        allocation
+            .permit_all(&peers, max, tick)
+            .map_err(|_| 508u16)?;
+        self.counters.permissions_made += peers.len() as u64;
         self.open(slot);
         self.succeed(to, |_| {});
         Ok(())
@@ -246,16 +244,17 @@ impl Server {
         self.check_peer(slot, peer, |policy| policy.check(peer).is_ok())?;
         let (limits, tick) = (self.settings.limits, self.epoch.tick(now));
         let generation = self.policy_generation;
+        let max = TablesMax {
+            permissions: limits.permissions,
+            channels: limits.channels,
+        };
         let allocation = self.allocation_mut(slot).ok_or(437u16)?;
         allocation
-            .bind_channel(number, peer, generation, limits.channels, tick)
+            .bind_channel(number, peer, generation, max, tick)
             .map_err(|error| match error {
                 TableError::Conflict => 400u16,
                 TableError::Full => 508,
             })?;
-        allocation
-            .permit(peer.ip(), limits.permissions, tick)
-            .map_err(|_| 508u16)?;
         self.counters.channels_bound += 1;
         self.open(slot);
         self.succeed(to, |_| {});

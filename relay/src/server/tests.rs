@@ -98,6 +98,30 @@ fn passwords_made_with_either_live_secret_are_good() {
     }
 }
 
+// RFC 8656 §3.1.
+#[test]
+fn a_streams_allocation_ends_with_the_stream_and_no_other() {
+    let mut rig = Rig::new();
+    for port in [1, 2] {
+        assert_eq!(rig.code(port, &alice(), Method::Allocate, udp), None);
+    }
+    rig.server.handle_disconnect(client(1));
+    rig.server.handle_disconnect(client(3));
+    let left = |port| rig.server.has_allocation(client(port));
+    assert_eq!((left(1), left(2)), (false, true));
+}
+
+// RFC 8489 §14.4: the nonce does not offer it, so it is as unknown as any other.
+#[test]
+fn a_userhash_nobody_offered_is_refused_as_unknown() {
+    let mut rig = Rig::new();
+    let refused = rig.code(1, &alice(), Method::Allocate, |b| {
+        udp(b);
+        b.attribute(Attribute::USERHASH, &[0; 32]);
+    });
+    assert_eq!(refused, Some(420));
+}
+
 // turn-rs never reads a nonce back; we do.
 #[test]
 fn a_nonce_that_was_made_for_somebody_else_is_stale() {

@@ -36,6 +36,10 @@ const FIRST: [&str; 11] = [
     "echo -15 2>/dev/null >/proc/self/autogroup; exec ip netns exec \"$@\"",
     "sh",
 ];
+/// The first port of `bench forward`.
+const FORWARDER_PORT: u16 = 30_000;
+/// Latency is read from this many windows, together as long as any other run.
+pub(crate) const WINDOWS: u32 = 5;
 const SERVER_CORE: &str = "0";
 const GENERATOR_CORE: &str = "1";
 
@@ -44,6 +48,8 @@ const GENERATOR_CORE: &str = "1";
 pub(crate) enum Kind {
     MultiClaw,
     Coturn,
+    /// A program that receives and sends, with no TURN: what the machine makes even of that.
+    Forwarder,
 }
 
 /// How many processors the server and its workers get.
@@ -153,6 +159,7 @@ impl Lab {
         match kind {
             Kind::MultiClaw => self.our_command(&mut command, count)?,
             Kind::Coturn => self.coturn_command(&mut command, count),
+            Kind::Forwarder => self.forwarder_command(&mut command),
         }
         let log = fs::File::create(self.directory.join("server.log"))?;
         command
@@ -160,7 +167,7 @@ impl Lab {
             .stdout(Stdio::null())
             .stderr(log);
         let child = command.spawn().context("cannot start the server")?;
-        let mut server = Server { child };
+        let mut server = Server { kind, child };
         server.wait_until_listening(&self.directory.join("server.log"))?;
         Ok(server)
     }
@@ -208,6 +215,13 @@ impl Lab {
             .arg(self.directory.join("key.pem"));
     }
 
+    fn forwarder_command(&self, command: &mut Command) {
+        command
+            .arg(&self.binary)
+            .args(["bench", "forward", "--client-side", RELAY_FOR_CLIENT])
+            .args(["--peer-side", RELAY_FOR_PEER, "--peer-address", PEER]);
+    }
+
     /// Runs the generator and returns its report.
     pub(crate) fn bench(&self, server: Option<&Server>, arguments: &[&str]) -> Result<Value> {
         let mut command = first(&self.names.client);
@@ -229,18 +243,32 @@ impl Lab {
 
     /// Payload through `server`, or past it when there is none.
     pub(crate) fn load(&self, server: Option<&Server>, arguments: &[&str]) -> Result<Value> {
-        let namespace = format!("/run/netns/{}", self.names.peer);
         let seconds = self.seconds.to_string();
-        let mut all = vec![
-            "load",
-            "--peer-namespace",
-            &namespace,
-            "--seconds",
-            &seconds,
-        ];
+        self.load_for(&seconds, server, arguments)
+    }
+
+    /// A short window of the same.
+    pub(crate) fn window(&self, server: Option<&Server>, arguments: &[&str]) -> Result<Value> {
+        let seconds = (self.seconds / f64::from(WINDOWS)).to_string();
+        self.load_for(&seconds, server, arguments)
+    }
+
+    fn load_for(
+        &self,
+        seconds: &str,
+        server: Option<&Server>,
+        arguments: &[&str],
+    ) -> Result<Value> {
+        let namespace = format!("/run/netns/{}", self.names.peer);
+        let mut all = vec!["load", "--peer-namespace", &namespace, "--seconds", seconds];
         all.extend(["--warm-up", "0.5", "--peer-address"]);
         match server {
-            Some(_) => all.push(PEER),
+            Some(server) => {
+                all.push(PEER);
+                if server.kind == Kind::Forwarder {
+                    all.extend(["--forwarder", RELAY_FOR_PEER]);
+                }
+            }
             None => all.extend([PEER_DIRECT, "--direct"]),
         }
         all.extend(arguments);
@@ -272,6 +300,7 @@ impl Drop for Lab {
 
 /// A running server; stopped when dropped.
 pub(crate) struct Server {
+    kind: Kind,
     child: Child,
 }
 
@@ -286,10 +315,7 @@ impl Server {
                     fs::read_to_string(log)?
                 );
             }
-            let net = format!("/proc/{}/net", self.child.id());
-            if has_socket(&format!("{net}/udp"), 3478, "07")
-                && has_socket(&format!("{net}/tcp"), 5349, "0A")
-            {
+            if self.is_listening() {
                 // Listening sockets come up one by one; give the last worker its moment.
                 thread::sleep(Duration::from_millis(300));
                 return Ok(());
@@ -300,6 +326,19 @@ impl Server {
             "the server does not listen after {START_TIMEOUT:?}:\n{}",
             fs::read_to_string(log)?
         )
+    }
+}
+
+impl Server {
+    fn is_listening(&self) -> bool {
+        let net = format!("/proc/{}/net", self.child.id());
+        let udp = |port| has_socket(&format!("{net}/udp"), port, "07");
+        match self.kind {
+            Kind::Forwarder => udp(FORWARDER_PORT),
+            Kind::MultiClaw | Kind::Coturn => {
+                udp(3478) && has_socket(&format!("{net}/tcp"), 5349, "0A")
+            }
+        }
     }
 }
 

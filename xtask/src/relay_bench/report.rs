@@ -19,6 +19,7 @@ struct Line {
     row: Row,
     ours: Summary,
     peer: Summary,
+    floor: Option<Summary>,
     ratio: f64,
     met: bool,
 }
@@ -29,6 +30,7 @@ struct Summary {
     rounds: Vec<f64>,
     server_us_per_packet: Option<f64>,
     machine_us_per_packet: Option<f64>,
+    direct_p99_us: Option<f64>,
     lost_percent_max: Option<f64>,
     foreign_percent_max: f64,
     generator_saturated: bool,
@@ -79,6 +81,7 @@ impl Line {
             row: samples.row,
             ours,
             peer,
+            floor: Summary::of(&samples.floor),
             ratio,
             met,
         })
@@ -87,6 +90,12 @@ impl Line {
     fn text(&self) -> String {
         let verdict = if self.met { "met" } else { "MISSED" };
         let mut notes = String::new();
+        if let Some(floor) = &self.floor {
+            notes.push_str(&format!("; floor {:.2}", floor.figure));
+        }
+        if let Some(direct) = self.ours.direct_p99_us {
+            notes.push_str(&format!("; past the server {direct:.0}"));
+        }
         for (who, summary) in [("ours", &self.ours), ("coturn", &self.peer)] {
             if summary.generator_saturated {
                 notes.push_str(&format!("; generator saturated ({who})"));
@@ -122,6 +131,8 @@ impl Line {
             "ratio": self.ratio,
             "bar": bar_text(self.row.bar()),
             "met": self.met,
+            "floor": self.floor.as_ref().map(|floor| floor.figure),
+            "floor_detail": self.floor.as_ref().map(Summary::json),
             "ours_detail": self.ours.json(),
             "peer_detail": self.peer.json(),
         })
@@ -140,6 +151,7 @@ impl Summary {
             rounds,
             server_us_per_packet: optional(|sample| sample.server_us_per_packet),
             machine_us_per_packet: optional(|sample| sample.machine_us_per_packet),
+            direct_p99_us: optional(|sample| sample.direct_p99_us),
             lost_percent_max: samples
                 .iter()
                 .filter_map(|it| it.lost_percent)
@@ -154,6 +166,7 @@ impl Summary {
             "rounds": self.rounds,
             "server_us_per_packet": self.server_us_per_packet,
             "machine_us_per_packet": self.machine_us_per_packet,
+            "direct_p99_us": self.direct_p99_us,
             "lost_percent_max": self.lost_percent_max,
             "foreign_percent_max": self.foreign_percent_max,
             "generator_saturated": self.generator_saturated,
@@ -171,7 +184,7 @@ fn bar_text(bar: Bar) -> String {
     }
 }
 
-fn median(values: &[f64]) -> Option<f64> {
+pub(super) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

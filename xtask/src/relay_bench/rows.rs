@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::lab::{Kind, Lab, Server, Workers};
+use super::lab::{Kind, Lab, Server, WINDOWS, Workers};
+use super::report::median;
 
 /// Sessions when one worker is measured: enough to keep it busy, few enough for long runs.
 const SESSIONS: &str = "20";
@@ -120,6 +121,8 @@ pub(crate) struct Sample {
     pub(crate) server_us_per_packet: Option<f64>,
     /// By /proc/stat; agrees with the figure on a quiet machine.
     pub(crate) machine_us_per_packet: Option<f64>,
+    /// What latency is counted from: the same packets past the server.
+    pub(crate) direct_p99_us: Option<f64>,
     pub(crate) lost_percent: Option<f64>,
     pub(crate) foreign_percent: f64,
     pub(crate) generator_saturated: bool,
@@ -130,6 +133,8 @@ pub(crate) struct Samples {
     pub(crate) row: Row,
     pub(crate) ours: Vec<Sample>,
     pub(crate) peer: Vec<Sample>,
+    /// A program with no TURN, where the bar is close to what the machine makes of any.
+    pub(crate) floor: Vec<Sample>,
     /// Half of what coturn carries without loss, per session; found once.
     half_load: Option<String>,
 }
@@ -140,6 +145,7 @@ impl Samples {
             row,
             ours: Vec::new(),
             peer: Vec::new(),
+            floor: Vec::new(),
             half_load: None,
         }
     }
@@ -154,6 +160,9 @@ impl Samples {
         let second = self.sample(lab, peer)?;
         self.ours.push(first);
         self.peer.push(second);
+        if matches!(self.row, Row::Steady | Row::Latency) {
+            self.floor.push(self.sample(lab, Kind::Forwarder)?);
+        }
         Ok(())
     }
 
@@ -200,18 +209,27 @@ fn cost(flags: &[&str], lab: &Lab, kind: Kind) -> Result<Sample> {
     })
 }
 
+/// The one-way time through the server less the one past it, at p99. A window in which the machine
+/// did something else says nothing about either, so it is the median over short windows of both,
+/// taken in turn.
 fn added_latency(flags: &[&str], lab: &Lab, kind: Kind) -> Result<Sample> {
     let mut flags = flags.to_vec();
     flags.extend(Lab::generator_core());
     flags.extend(["--sessions", SESSIONS]);
     let server = lab.start(kind, Workers::OnePinned)?;
-    let with = lab.load(Some(&server), &flags)?;
-    drop(server);
-    let without = lab.load(None, &flags)?;
-    let p99 = |report: &Value| number(report, "one_way_us", "p99");
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    let mut last = Sample::default();
+    for _ in 0..WINDOWS {
+        let report = lab.window(Some(&server), &flags)?;
+        with.push(number(&report, "one_way_us", "p99")?);
+        without.push(number(&lab.window(None, &flags)?, "one_way_us", "p99")?);
+        last = Sample::of(&report).or_worse(last);
+    }
+    let middle = |values: &[f64]| median(values).context("no windows");
     Ok(Sample {
-        figure: p99(&with)? - p99(&without)?,
-        ..Sample::of(&with)
+        figure: middle(&with)? - middle(&without)?,
+        direct_p99_us: Some(middle(&without)?),
+        ..last
     })
 }
 
@@ -308,6 +326,19 @@ impl Sample {
             foreign_percent: report["cpu"]["foreign_percent"].as_f64().unwrap_or(0.0),
             generator_saturated: report["generator"]["saturated"].as_bool().unwrap_or(false),
             ..Self::default()
+        }
+    }
+
+    /// The worst of two windows in everything that must not happen.
+    fn or_worse(self, other: Self) -> Self {
+        Self {
+            lost_percent: [self.lost_percent, other.lost_percent]
+                .into_iter()
+                .flatten()
+                .reduce(f64::max),
+            foreign_percent: self.foreign_percent.max(other.foreign_percent),
+            generator_saturated: self.generator_saturated || other.generator_saturated,
+            ..self
         }
     }
 }

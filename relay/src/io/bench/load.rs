@@ -9,9 +9,10 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use protocol::turn::channel::{self, ChannelNumber};
 
+use super::forward::{self, Route};
 use super::link::Datagrams;
 use super::report::Step;
 use super::session;
@@ -143,6 +144,40 @@ impl Load {
                 peer.connect(socket.local()?)?;
                 far.push(peer);
             }
+        }
+        Self::new(shape, near, far, Framing::Bare)
+    }
+
+    /// The same sockets and packets through a `bench forward`.
+    pub(super) fn forwarded(
+        target: &Target,
+        place: &PeerPlace,
+        shape: Shape,
+        peer_side: IpAddr,
+    ) -> Result<Self> {
+        ensure!(
+            shape.pattern != Pattern::Pair && shape.sessions <= forward::SESSIONS_MAX,
+            "a forwarder joins a client and a peer, at most {} of each",
+            forward::SESSIONS_MAX
+        );
+        let route = Route {
+            client_side: target.server.ip(),
+            peer_side,
+            peer: place.address,
+        };
+        let local = session::local_address_towards(target.server)?;
+        let (mut near, mut far) = (Vec::new(), Vec::new());
+        for n in 0..shape.sessions {
+            let session = Session::bare(local, target)?;
+            if let Link::Datagrams(socket) = &session.link {
+                socket.connect(route.for_client(n))?;
+            }
+            near.push(session);
+            let port = route.peer(n).port();
+            let open = || Datagrams::bind_port(place.address, port, target.runs);
+            let peer = in_namespace(place, open)?;
+            peer.connect(route.for_peer(n))?;
+            far.push(peer);
         }
         Self::new(shape, near, far, Framing::Bare)
     }

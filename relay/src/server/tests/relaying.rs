@@ -204,6 +204,33 @@ fn tables_are_508_when_they_are_full() {
     );
 }
 
+// Found by fuzzing: the channel stayed although the table of permissions was full.
+#[test]
+fn a_bind_that_is_refused_leaves_no_channel_behind() {
+    let mut rig = Rig::with(|settings| settings.limits.permissions = 1);
+    rig.request(1, &alice(), Method::Allocate, udp);
+    rig.permit("198.20.0.1:1");
+    assert_eq!(rig.bind(0x4000, "198.20.0.2:1"), Some(508));
+    assert_eq!(rig.send(&[0x40, 0, 0, 2, b'h', b'i']), Forward::Nothing);
+}
+
+// RFC 8656 §10.2.
+#[test]
+fn a_create_permission_the_table_has_no_room_for_permits_nobody() {
+    let mut rig = Rig::with(|settings| settings.limits.permissions = 2);
+    rig.request(1, &alice(), Method::Allocate, udp);
+    let mut permit = |hosts: std::ops::Range<u8>| {
+        rig.code(1, &alice(), Method::CreatePermission, |b| {
+            for host in hosts {
+                b.xor_peer_address(SocketAddr::from(([198, 20, 0, host], 1)));
+            }
+        })
+    };
+    assert_eq!(permit(1..4), Some(508));
+    // Had the first two stayed, there would be no room for these.
+    assert_eq!(permit(5..7), None);
+}
+
 // The same rules as over the wire: source address, permission, channel of the receiver.
 #[test]
 fn two_clients_of_this_relay_meet_inside_it_and_only_with_permission() {
