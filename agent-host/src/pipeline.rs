@@ -3,7 +3,7 @@
 //! ```text
 //!  damage ──▶ at once if a slot is free ──▶ interactive frame
 //!  120 ms without damage ─────────────────▶ refining frames, until nothing is seen of the coding
-//!  2 s without a frame, somebody watches ─▶ keep-alive frame of a few bytes
+//!  200 ms after the last frame, then every 2 s ─▶ keep-alive frame of a few bytes
 //!  key frame wanted ──────────────────────▶ at once for a new viewer, else at most every 200 ms
 //! ```
 //!
@@ -28,6 +28,9 @@ const REFINE_AFTER: Duration = Duration::from_millis(120);
 const REFINE_INTERVAL: Duration = Duration::from_millis(60);
 /// Browsers ask for a key frame when they see none for 3 s.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// What was lost at the end of a frame is noticed by what comes after it. So the first keep-alive
+/// comes so soon, after the first of the refining frames; else the loss would be seen for 2 s.
+const FIRST_KEEP_ALIVE_AFTER: Duration = Duration::from_millis(200);
 /// Key frames on request are no denser: requests for losses before a key frame come after it.
 const KEY_SPACING: Duration = Duration::from_millis(200);
 
@@ -60,6 +63,8 @@ pub struct Pipeline {
     key_at: Option<Instant>,
     last_key_at: Option<Instant>,
     last_frame_at: Option<Instant>,
+    /// The last frame said that nothing changed.
+    was_keep_alive: bool,
     refine_at: Option<Instant>,
     /// Theoretical time of the next slot (generic cell rate algorithm): a frame may come
     /// [`FRAMES_BURST`] − 1 intervals before it.
@@ -79,6 +84,7 @@ impl Pipeline {
             key_at: None,
             last_key_at: None,
             last_frame_at: None,
+            was_keep_alive: false,
             refine_at: None,
             slot_at: now,
             bounds: Bounds::of(Quality::Auto),
@@ -211,6 +217,7 @@ impl Pipeline {
         self.rate
             .handle_coded(coded.kind, coded.blocks, coded.qp, coded.bytes, now);
         self.last_frame_at = Some(now);
+        self.was_keep_alive = coded.kind == FrameKind::Delta && coded.blocks == 0;
         if coded.kind == FrameKind::Key {
             self.last_key_at = Some(now);
         }
@@ -258,7 +265,11 @@ impl Pipeline {
     }
 
     fn keep_alive_at(&self) -> Option<Instant> {
-        Some(self.last_frame_at? + KEEP_ALIVE_INTERVAL)
+        let wait = match self.was_keep_alive {
+            true => KEEP_ALIVE_INTERVAL,
+            false => FIRST_KEEP_ALIVE_AFTER,
+        };
+        Some(self.last_frame_at? + wait)
     }
 }
 

@@ -93,11 +93,35 @@ fn a_still_screen_is_refined_then_silent_but_for_the_keep_alive() {
     assert!(t3 - t0 <= ms(300));
     assert_eq!(pipeline.poll_step(t3), Some(Step::Refine));
     pipeline.handle_unchanged(Pass::Refine, t3);
-    assert_eq!(pipeline.poll_timeout(t3), Some(t2 + KEEP_ALIVE_INTERVAL));
-    assert_eq!(
-        pipeline.poll_step(t2 + KEEP_ALIVE_INTERVAL),
-        Some(Step::KeepAlive)
-    );
+    let mut at = t2 + FIRST_KEEP_ALIVE_AFTER;
+    for _ in 0..3 {
+        assert_eq!(pipeline.poll_timeout(t3), Some(at));
+        assert_eq!(pipeline.poll_step(at), Some(Step::KeepAlive));
+        kept_alive(&mut pipeline, at);
+        at += KEEP_ALIVE_INTERVAL;
+    }
+}
+
+/// Of a key frame whose packets all were lost nothing is known until something follows it.
+#[test]
+fn a_lone_frame_is_followed_by_another_within_a_fifth_of_a_second() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    pipeline.handle_unchanged(Pass::Refine, t0 + REFINE_AFTER);
+    let t1 = t0 + FIRST_KEEP_ALIVE_AFTER;
+    assert_eq!(pipeline.poll_timeout(t0 + REFINE_AFTER), Some(t1));
+    assert_eq!(pipeline.poll_step(t1), Some(Step::KeepAlive));
+}
+
+fn kept_alive(pipeline: &mut Pipeline, now: Instant) {
+    let coded = Coded {
+        pass: Pass::Interactive,
+        kind: FrameKind::Delta,
+        blocks: 0,
+        qp: QP_SHARP,
+        bytes: 20,
+    };
+    pipeline.handle_coded(coded, now);
 }
 
 /// Frames of a second of full motion; where frames are saved, the pointer moves all the time.
