@@ -189,6 +189,7 @@ test("sound that a browser lets nobody start without a gesture starts with the n
   };
   const sound = new Sound(audio, new Kept());
   sound.show({});
+  sound.begin();
   await new Promise((resolve) => setImmediate(resolve));
   allowed = true;
   page.dispatchEvent(new Event("pointerdown"));
@@ -202,6 +203,39 @@ test("whether sound is muted is remembered", () => {
   const storage = new Kept();
   new Sound({ muted: false, srcObject: null }, storage).toggleMuted();
   assert.equal(new Sound({ muted: false, srcObject: null }, storage).muted, true);
+});
+
+test("the page asks for every module at once, first for those that begin the session", async () => {
+  const page = await readFile(new URL("viewer/web/index.html", ROOT), "utf8");
+  const asked = [...page.matchAll(/"modulepreload" href="([^"]+)"/g)].map(([, path]) => path);
+  const begin = await imported("/viewer/link/start.js");
+  const all = await imported("/viewer/main.js");
+  assert.deepEqual(new Set(asked.slice(0, begin.size)), begin);
+  assert.deepEqual(new Set(asked), new Set([...begin, ...all]));
+});
+
+/** The address of a module and of all it imports. */
+async function imported(path, found = new Set()) {
+  if (found.has(path)) return found;
+  found.add(path);
+  const text = await readFile(new URL(path.replace(/^\/viewer\//, "viewer/web/").replace(/^\/web\//, "web/"), ROOT), "utf8");
+  for (const [, named] of text.matchAll(/^(?:import|export)\b[^;"]*?from "([^"]+)"/gm)) {
+    await imported(new URL(named, new URL(path, "http://page")).pathname, found);
+  }
+  return found;
+}
+
+test("sound waits for the first picture, and for none after it", () => {
+  const audio = { muted: false, srcObject: null, play: async () => {} };
+  const sound = new Sound(audio, new Kept());
+  sound.show("one");
+  assert.equal(audio.srcObject, null);
+  sound.begin();
+  assert.equal(audio.srcObject, "one");
+  sound.show("two");
+  assert.equal(audio.srcObject, "two");
+  sound.begin();
+  assert.equal(audio.srcObject, "two");
 });
 
 class Kept extends Map {

@@ -31,6 +31,7 @@
     web::asset!("/viewer", "link/renewal.js"),
     web::asset!("/viewer", "link/session.js"),
     web::asset!("/viewer", "link/signalling.js"),
+    web::asset!("/viewer", "link/start.js"),
     web::asset!("/viewer", "link/ticket.js"),
     web::asset!("/viewer", "page/desktop.js"),
     web::asset!("/viewer", "page/dom.js"),

@@ -1,14 +1,14 @@
 /**
- * The browser viewer. Opens the session the address names before anything else, then joins it to
- * the page: words for its state, a toolbar, the desktop's input and picture.
+ * The browser viewer. Joins the session, which `link/start.js` has begun, to the page: words for its
+ * state, a toolbar, the desktop's input and picture.
  */
 
 import { placeIcons } from "../../web/icons.js";
 import { rememberMode, takeLaunch } from "./link/launch.js";
-import { canShowPicture } from "./link/offer.js";
-import { NO_KEY, NO_WEBRTC, parseProblem } from "./link/problem.js";
+import { parseProblem } from "./link/problem.js";
 import { firstFacts } from "./link/facts.js";
 import { Session } from "./link/session.js";
+import { attachPage, firstSession, launch as firstLaunch, obstacle } from "./link/start.js";
 import { Desktop } from "./page/desktop.js";
 import { byId } from "./page/dom.js";
 import { Sound } from "./picture/sound.js";
@@ -24,14 +24,19 @@ const VIEW_ONLY = /** @type {const} */ ({
   clipboard_to_viewer: false,
 });
 
-let launch = takeLaunch({ location, history, storage: sessionStorage });
-/** @type {Session | null} */
-let session = null;
+let launch = firstLaunch;
+let session = firstSession;
 /** Facts while there is no session to ask. */
-let facts = firstFacts(launch.mode);
+let facts = factsWithout();
 
-// The session first: its round trips run while the page is being put together.
-open();
+/** @type {import("./link/session.js").SessionPorts} */
+const page = {
+  changed: () => queueMicrotask(render),
+  picture: (stream) => desktop.picture.show(stream),
+  sound: (stream) => sound.show(stream),
+  opened: () => desktop.restart(),
+  handle,
+};
 
 const statisticsPorts = {
   report: async () => (await session?.peer?.stats()) ?? null,
@@ -42,7 +47,10 @@ const desktop = new Desktop({
   channels: () => session?.peer?.channels ?? null,
   policy: () => session?.grant?.policy ?? VIEW_ONLY,
   live: () => session?.facts.media === "live",
-  firstFrame: () => session?.pictureShown(),
+  firstFrame: () => {
+    session?.pictureShown();
+    sound.begin();
+  },
   say: sayBriefly,
 });
 const sound = new Sound(/** @type {HTMLAudioElement} */ (byId("sound")), localStorage);
@@ -81,6 +89,7 @@ addEventListener("pageshow", (event) => event.persisted && open());
 addEventListener("hashchange", relaunch);
 navigator.connection?.addEventListener("change", () => session?.hurry());
 render();
+attachPage(page);
 
 /** Read-only, for tests and for support. */
 Object.defineProperty(window, "multiclaw", {
@@ -95,20 +104,16 @@ Object.defineProperty(window, "multiclaw", {
 function open() {
   session?.leave();
   session = null;
-  facts = firstFacts(launch.mode);
-  const problem = !canShowPicture() ? NO_WEBRTC : launch.key ? null : NO_KEY;
-  if (problem) {
-    facts = { ...facts, problem, over: true };
-    return;
-  }
-  session = new Session(launch, {
-    changed: () => queueMicrotask(render),
-    picture: (stream) => desktop.picture.show(stream),
-    sound: (stream) => sound.show(stream),
-    opened: () => desktop.restart(),
-    handle,
-  });
+  facts = factsWithout();
+  if (facts.over) return;
+  session = new Session(launch, page);
   session.start();
+}
+
+/** @returns {import("./link/facts.js").Facts} */
+function factsWithout() {
+  const problem = obstacle(launch);
+  return { ...firstFacts(launch.mode), problem, over: problem !== null };
 }
 
 function handle(/** @type {import("./input/control.js").HostMessage} */ message) {

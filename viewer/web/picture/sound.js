@@ -2,6 +2,9 @@
  * What the desktop plays: one `<audio>` with a stream of its own, so that neither sound nor picture
  * waits for the other. A browser that wants a gesture first gets the next one. Whether it is muted
  * is kept in this browser.
+ *
+ * The first picture comes first: while a browser opens its speakers, which takes it a tenth of a
+ * second, it receives nothing.
  */
 
 const STORED_AS = "multiclaw.muted";
@@ -11,6 +14,9 @@ const GESTURES = ["pointerdown", "keydown", "touchend"];
 export class Sound {
   #audio;
   #storage;
+  /** Until there is a picture. @type {MediaStream | null} */
+  #waiting = null;
+  #begun = false;
   #tryAgain = () => this.#play();
 
   /**
@@ -28,7 +34,16 @@ export class Sound {
   }
 
   show(/** @type {MediaStream} */ stream) {
-    this.#audio.srcObject = stream;
+    this.#waiting = stream;
+    if (this.#begun) this.begin();
+  }
+
+  /** There is a picture. */
+  begin() {
+    this.#begun = true;
+    if (!this.#waiting) return;
+    this.#audio.srcObject = this.#waiting;
+    this.#waiting = null;
     this.#play();
   }
 
