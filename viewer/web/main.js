@@ -85,7 +85,6 @@ document.title = `${launch.instance || "Desktop"} · MultiClaw`;
 byId("card-name").textContent = launch.instance;
 setInterval(render, 1_000);
 addEventListener("online", () => session?.hurry());
-addEventListener("pageshow", (event) => event.persisted && open());
 addEventListener("hashchange", relaunch);
 navigator.connection?.addEventListener("change", () => session?.hurry());
 render();
