@@ -11,7 +11,6 @@ use std::time::Duration;
 use protocol::Secret;
 use sha2::{Digest, Sha256};
 use signalling::instances::hash;
-
 use subtle::ConstantTimeEq;
 
 use super::{Email, MemberRole, WorkspaceId};

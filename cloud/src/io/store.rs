@@ -46,7 +46,11 @@ use memory::{Kind, Memory};
 
 /// The database; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Store(AnyPool, Engine, Memory);
+pub struct Store {
+    pool: AnyPool,
+    engine: Engine,
+    memory: Memory,
+}
 
 impl Store {
     /// Opens or creates the database and brings it up to date.
@@ -57,7 +61,11 @@ impl Store {
     /// locked, or is of a newer version.
     pub async fn open(url: &str) -> Result<Self> {
         let (pool, engine, advice) = engine::open(url).await?;
-        let store = Self(pool, engine, Memory::default());
+        let store = Self {
+            pool,
+            engine,
+            memory: Memory::default(),
+        };
         let version = store.migrate().await.with_context(|| advice.clone())?;
         let known = MIGRATIONS.len();
         if version > known {
@@ -108,7 +116,7 @@ impl Store {
         transaction: &mut Transaction<'_, Any>,
         instance: &InstanceId,
     ) -> Result<u64> {
-        let query = match self.1 {
+        let query = match self.engine {
             Engine::Sqlite => "SELECT claim FROM instance WHERE id = $1",
             Engine::Postgres => "SELECT claim FROM instance WHERE id = $1 FOR SHARE",
         };
@@ -126,13 +134,13 @@ impl Store {
     /// If the database fails or holds what nobody wrote.
     pub async fn load(&self) -> Result<(Vec<SessionRow>, Vec<(SessionId, u64)>)> {
         let sessions = sqlx::query("SELECT * FROM session")
-            .fetch_all(&self.0)
+            .fetch_all(&self.pool)
             .await?
             .iter()
             .map(session_row)
             .collect::<Result<_>>()?;
         let tickets = sqlx::query("SELECT id, expires_unix FROM spent_ticket")
-            .fetch_all(&self.0)
+            .fetch_all(&self.pool)
             .await?
             .iter()
             .map(spent_ticket)
@@ -167,7 +175,7 @@ impl Store {
     /// The claims there are, of instances that were ever claimed.
     pub(crate) async fn claims(&self) -> Result<HashMap<InstanceId, u64>> {
         sqlx::query("SELECT id, claim FROM instance WHERE claim > 0 AND deleted_unix IS NULL")
-            .fetch_all(&self.0)
+            .fetch_all(&self.pool)
             .await?
             .iter()
             .map(|row| Ok((InstanceId::new(&text(row, "id")?)?, unix(row, "claim")?)))
@@ -178,7 +186,7 @@ impl Store {
     ///
     /// If the database fails.
     pub async fn check(&self) -> Result<()> {
-        sqlx::query("SELECT 1").execute(&self.0).await?;
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
         Ok(())
     }
 
@@ -188,7 +196,7 @@ impl Store {
     pub async fn find_instance(&self, instance: &InstanceId) -> Result<Option<InstanceRecord>> {
         sqlx::query("SELECT * FROM instance WHERE id = $1 AND deleted_unix IS NULL")
             .bind(instance.as_str())
-            .fetch_optional(&self.0)
+            .fetch_optional(&self.pool)
             .await?
             .map(|row| instance_record(&row))
             .transpose()
@@ -206,7 +214,7 @@ impl Store {
         .bind(&record.region)
         .bind(record.credential_hash.as_slice())
         .bind(seconds(unix_now)?)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         if created.rows_affected() == 0 {
             bail!(
@@ -222,7 +230,7 @@ impl Store {
     /// If the database fails.
     pub async fn list_instances(&self) -> Result<Vec<InstanceRecord>> {
         sqlx::query("SELECT * FROM instance WHERE deleted_unix IS NULL ORDER BY id")
-            .fetch_all(&self.0)
+            .fetch_all(&self.pool)
             .await?
             .iter()
             .map(instance_record)
@@ -263,7 +271,7 @@ impl Store {
     pub async fn find_access(&self, id: &str) -> Result<Option<AccessRecord>> {
         sqlx::query("SELECT * FROM access WHERE id = $1")
             .bind(id)
-            .fetch_optional(&self.0)
+            .fetch_optional(&self.pool)
             .await?
             .map(|row| access_record(&row))
             .transpose()
@@ -284,7 +292,7 @@ impl Store {
         .bind(record.key_hash.as_slice())
         .bind(seconds(unix_now)?)
         .bind(expires)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
@@ -297,7 +305,7 @@ impl Store {
             "SELECT * FROM access WHERE $1 IS NULL OR instance = $1 ORDER BY created_unix, id",
         )
         .bind(instance.map(InstanceId::as_str))
-        .fetch_all(&self.0)
+        .fetch_all(&self.pool)
         .await?
         .iter()
         .map(access_record)
@@ -313,7 +321,7 @@ impl Store {
         )
         .bind(id)
         .bind(seconds(unix_now)?)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         if revoked.rows_affected() == 0 {
             bail!("there is no access key `{id}`; `access list` shows those there are");
@@ -332,7 +340,7 @@ impl Store {
         unix_now: Duration,
     ) -> Result<(HashSet<InstanceId>, HashSet<String>)> {
         let instances = sqlx::query("SELECT id FROM instance WHERE deleted_unix IS NULL")
-            .fetch_all(&self.0)
+            .fetch_all(&self.pool)
             .await?
             .iter()
             .map(|row| Ok(InstanceId::new(&text(row, "id")?)?))
@@ -342,7 +350,7 @@ impl Store {
              UNION SELECT 'member:' || account AS id FROM member WHERE removed_unix >= $1",
         )
         .bind(seconds(unix_now.saturating_sub(REVOKED_WITHIN))?)
-        .fetch_all(&self.0)
+        .fetch_all(&self.pool)
         .await?
         .iter()
         .map(|row| text(row, "id"))
@@ -353,18 +361,18 @@ impl Store {
     /// A transaction that will write. SQLite's own `BEGIN` takes the write lock at the first write
     /// and fails there, without waiting, if another wrote since this one first read.
     async fn begin(&self) -> Result<Transaction<'static, Any>> {
-        let begin = match self.1 {
+        let begin = match self.engine {
             Engine::Sqlite => "BEGIN IMMEDIATE",
             Engine::Postgres => "BEGIN",
         };
-        Ok(self.0.begin_with(begin).await?)
+        Ok(self.pool.begin_with(begin).await?)
     }
 
     /// A transaction beside which no other of this subject runs, so that what it counts stays true
     /// until it ends. SQLite has one writer at a time.
     async fn begin_alone(&self, subject: &str) -> Result<Transaction<'static, Any>> {
         let mut transaction = self.begin().await?;
-        if self.1 == Engine::Postgres {
+        if self.engine == Engine::Postgres {
             sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
                 .bind(subject)
                 .execute(&mut *transaction)
@@ -386,7 +394,7 @@ impl Store {
                 .try_get("version")?;
         let found = usize::try_from(found)?;
         for (version, migration) in (1_i64..).zip(MIGRATIONS).skip(found) {
-            let statements = self.1.spelled(migration);
+            let statements = self.engine.spelled(migration);
             sqlx::raw_sql(sqlx::AssertSqlSafe(statements))
                 .execute(&mut *transaction)
                 .await?;

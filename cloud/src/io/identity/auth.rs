@@ -74,10 +74,6 @@ async fn sign_in(
     identity.0.hashing.has_room()?;
     let email = Email::parse(&credentials.email).ok_or_else(problems::sign_in_failed)?;
     let place = identity.place_of(&visit, &email).await?;
-    // A flood that nobody has time for writes nothing, either.
-    if identity.0.hashing.is_full() {
-        return Err(problems::busy().into());
-    }
     let counted = identity.store().count_attempt(&email, place, unix_now());
     if let Some(wait) = counted.await? {
         return Err(problems::account_locked(wait).into());

@@ -59,18 +59,13 @@ impl Hashing {
             .await
     }
 
-    /// Whether one more would be refused.
-    pub(super) fn is_full(&self) -> bool {
-        self.work.capacity() == 0
-    }
-
     /// Whether a stored form was made with the newest pepper.
     pub(super) fn is_current(&self, stored: &str) -> bool {
         password::is_current(stored, &self.peppers)
     }
 
-    /// Asked before the database is, so that a flood costs little; who is let through may still find
-    /// it full.
+    /// Asked before the database is, so that a flood that nobody has time for reads and writes
+    /// nothing; who is let through may still find it full.
     ///
     /// # Errors
     ///

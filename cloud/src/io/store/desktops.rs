@@ -91,7 +91,7 @@ impl Store {
              ORDER BY created_unix, id",
         )
         .bind(workspace.as_str())
-        .fetch_all(&self.0)
+        .fetch_all(&self.pool)
         .await?
         .iter()
         .map(desktop)
@@ -108,7 +108,7 @@ impl Store {
         )
         .bind(workspace.as_str())
         .bind(instance)
-        .fetch_optional(&self.0)
+        .fetch_optional(&self.pool)
         .await?
         .map(|row| desktop(&row))
         .transpose()
@@ -124,7 +124,7 @@ impl Store {
         )
         .bind(workspace.as_str())
         .bind(instance.as_str())
-        .fetch_optional(&self.0)
+        .fetch_optional(&self.pool)
         .await?;
         Ok(found.is_some())
     }
@@ -133,7 +133,7 @@ impl Store {
     pub(crate) async fn orders(&self) -> Result<Vec<(InstanceId, Order)>> {
         sqlx::query("SELECT * FROM instance WHERE driver = $1 AND purged_unix IS NULL")
             .bind(DRIVER)
-            .fetch_all(&self.0)
+            .fetch_all(&self.pool)
             .await?
             .iter()
             .map(|row| {
@@ -182,7 +182,7 @@ impl Store {
         sqlx::query("UPDATE instance SET credential_hash = $2 WHERE id = $1")
             .bind(instance.as_str())
             .bind(hash.as_slice())
-            .execute(&self.0)
+            .execute(&self.pool)
             .await?;
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Store {
         )
         .bind(instance.as_str())
         .bind(seconds(now)?)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         Ok(())
     }

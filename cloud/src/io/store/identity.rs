@@ -62,7 +62,7 @@ impl Store {
     pub(crate) async fn find_account(&self, email: &Email) -> Result<Option<Account>> {
         sqlx::query("SELECT * FROM account WHERE email = $1")
             .bind(email.as_str())
-            .fetch_optional(&self.0)
+            .fetch_optional(&self.pool)
             .await?
             .map(|row| account(&row))
             .transpose()
@@ -83,7 +83,7 @@ impl Store {
         .bind(email.as_str())
         .bind(password)
         .bind(seconds(unix_now)?)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         self.find_account(email)
             .await?
@@ -96,7 +96,7 @@ impl Store {
         )
         .bind(id)
         .bind(seconds(unix_now)?)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
@@ -105,7 +105,7 @@ impl Store {
         sqlx::query("UPDATE account SET password = $2 WHERE id = $1")
             .bind(id)
             .bind(password)
-            .execute(&self.0)
+            .execute(&self.pool)
             .await?;
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Store {
             .bind(id)
             .bind(old)
             .bind(new)
-            .execute(&self.0)
+            .execute(&self.pool)
             .await?;
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Store {
         .bind(account)
         .bind(word(&role)?)
         .bind(seconds(unix_now)?)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
@@ -159,7 +159,7 @@ impl Store {
              WHERE m.workspace = $1 AND m.removed_unix IS NULL ORDER BY a.email",
         )
         .bind(workspace.as_str())
-        .fetch_all(&self.0)
+        .fetch_all(&self.pool)
         .await?
         .iter()
         .map(|row| {
@@ -243,7 +243,7 @@ impl Store {
         .bind(sign_in.handle_hash.as_slice())
         .bind(i64::try_from(sign_in.created_unix)?)
         .bind(&sign_in.client)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
@@ -253,7 +253,7 @@ impl Store {
         let query = format!("{SIGN_IN} (s.handle_hash = $1 OR s.previous_hash = $1)");
         sqlx::query(sqlx::AssertSqlSafe(query))
             .bind(handle.as_slice())
-            .fetch_optional(&self.0)
+            .fetch_optional(&self.pool)
             .await?
             .map(|row| sign_in(&row))
             .transpose()
@@ -270,7 +270,7 @@ impl Store {
         sqlx::query(sqlx::AssertSqlSafe(query))
             .bind(workspace.as_str())
             .bind(account)
-            .fetch_all(&self.0)
+            .fetch_all(&self.pool)
             .await?
             .iter()
             .map(sign_in)
@@ -281,7 +281,7 @@ impl Store {
         sqlx::query("UPDATE sign_in SET used_unix = $2 WHERE id = $1")
             .bind(id)
             .bind(seconds(unix_now)?)
-            .execute(&self.0)
+            .execute(&self.pool)
             .await?;
         Ok(())
     }
@@ -302,7 +302,7 @@ impl Store {
         .bind(new.as_slice())
         .bind(salt.as_slice())
         .bind(seconds(unix_now)?)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
@@ -321,7 +321,7 @@ impl Store {
         .bind(account)
         .bind(id)
         .bind(seconds(unix_now)?)
-        .fetch_all(&self.0)
+        .fetch_all(&self.pool)
         .await?;
         let count = u64::try_from(ended.len())?;
         self.remember(Kind::SignIn, ids(&ended)?).await;
@@ -341,7 +341,7 @@ impl Store {
         .bind(device.as_slice())
         .bind(account)
         .bind(seconds(unix_now)?)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
@@ -352,7 +352,7 @@ impl Store {
         )
         .bind(device.as_slice())
         .bind(email.as_str())
-        .fetch_optional(&self.0)
+        .fetch_optional(&self.pool)
         .await?;
         Ok(row.is_some())
     }
@@ -404,7 +404,7 @@ impl Store {
         )
         .bind(email.as_str())
         .bind(word(&purpose)?)
-        .fetch_one(&self.0)
+        .fetch_one(&self.pool)
         .await?;
         let at: Option<i64> = row.try_get("at")?;
         Ok(at.map(u64::try_from).transpose()?)
@@ -451,7 +451,7 @@ impl Store {
             .bind(word(&purpose)?)
             .bind(workspace.as_str())
             .bind(seconds(unix_now)?)
-            .fetch_optional(&self.0)
+            .fetch_optional(&self.pool)
             .await?
             .map(|row| link(&row))
             .transpose()
@@ -475,7 +475,7 @@ impl Store {
         .bind(actor)
         .bind(action)
         .bind(subject)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
@@ -493,7 +493,7 @@ impl Store {
         .bind(workspace.as_str())
         .bind(before)
         .bind(AUDIT_PAGE)
-        .fetch_all(&self.0)
+        .fetch_all(&self.pool)
         .await?
         .iter()
         .map(|row| {
@@ -516,7 +516,7 @@ impl Store {
             "SELECT * FROM instance WHERE workspace = $1 AND deleted_unix IS NULL ORDER BY id",
         )
         .bind(workspace.as_str())
-        .fetch_all(&self.0)
+        .fetch_all(&self.pool)
         .await?
         .iter()
         .map(super::instance_record)

@@ -22,7 +22,7 @@ impl Store {
         let pair = pair(email, place);
         // Whoever is locked costs a look and no write.
         let known = sqlx::query("SELECT * FROM sign_in_failure WHERE pair = $1").bind(&pair);
-        let known = known.fetch_optional(&self.0).await?;
+        let known = known.fetch_optional(&self.pool).await?;
         let known = known.as_ref().map(failures).transpose()?;
         if let Some(wait) = known.and_then(|known| known.wait(unix_now)) {
             return Ok(Some(wait));
@@ -61,7 +61,7 @@ impl Store {
     pub(crate) async fn forget_attempts(&self, email: &Email, place: Place) -> Result<()> {
         sqlx::query("DELETE FROM sign_in_failure WHERE pair = $1")
             .bind(pair(email, place))
-            .execute(&self.0)
+            .execute(&self.pool)
             .await?;
         Ok(())
     }
@@ -70,7 +70,7 @@ impl Store {
     pub(crate) async fn unlock(&self, email: &str) -> Result<()> {
         sqlx::query("DELETE FROM sign_in_failure WHERE email = $1")
             .bind(email)
-            .execute(&self.0)
+            .execute(&self.pool)
             .await?;
         Ok(())
     }
@@ -90,19 +90,19 @@ impl Store {
         .bind(seconds(unix_now)?)
         .bind(seconds(Failures::latest_unix(unix_now))?)
         .bind(workspace.as_str())
-        .fetch_all(&self.0)
+        .fetch_all(&self.pool)
         .await?;
         rows.iter().map(|row| text(row, "email")).collect()
     }
 
-    /// Failures of this second and before say nothing any more, or are too many to keep.
+    /// Failures before this second say nothing any more, or are too many to keep.
     pub(super) async fn oldest_failure(&self, unix_now: Duration) -> Result<Duration> {
         let forgotten = unix_now.saturating_sub(REMEMBERED);
         let crowded = sqlx::query(
             "SELECT last_unix FROM sign_in_failure ORDER BY last_unix DESC LIMIT 1 OFFSET $1",
         )
         .bind(i64::try_from(PAIRS_MAX)?)
-        .fetch_optional(&self.0)
+        .fetch_optional(&self.pool)
         .await?;
         let crowded = crowded.as_ref().map(|row| unix(row, "last_unix"));
         let crowded = Duration::from_secs(crowded.transpose()?.unwrap_or(0));

@@ -54,7 +54,7 @@ impl Store {
     /// The same, with a memory in this folder of what it revokes.
     pub(crate) fn remembering(self, folder: &Path) -> Self {
         let memory = Memory(Some(Arc::new(folder.join(FILE))));
-        Self(self.0, self.1, memory)
+        Self { memory, ..self }
     }
 
     /// Ends again what this node remembers to have ended; returns how much had come back.
@@ -63,7 +63,7 @@ impl Store {
     ///
     /// If the database fails, or the memory cannot be read.
     pub(crate) async fn revoke_again(&self, unix_now: Duration) -> Result<u64> {
-        let Memory(Some(file)) = &self.2 else {
+        let Memory(Some(file)) = &self.memory else {
             return Ok(0);
         };
         let mut text = read(&older(file))?;
@@ -95,12 +95,12 @@ impl Store {
         for id in ids {
             query = query.bind(*id);
         }
-        Ok(query.execute(&self.0).await?.rows_affected())
+        Ok(query.execute(&self.pool).await?.rows_affected())
     }
 
     /// Notes what the database has just stored. What cannot be noted is revoked all the same.
     pub(super) async fn remember(&self, kind: Kind, ids: Vec<String>) {
-        let Memory(Some(file)) = self.2.clone() else {
+        let Memory(Some(file)) = self.memory.clone() else {
             return;
         };
         if ids.is_empty() {

@@ -30,7 +30,7 @@ impl Store {
     ) -> Result<()> {
         sqlx::query("DELETE FROM oidc_attempt WHERE expires_unix < $1")
             .bind(seconds(unix_now)?)
-            .execute(&self.0)
+            .execute(&self.pool)
             .await?;
         sqlx::query(
             "INSERT INTO oidc_attempt (state_hash, workspace, browser_hash, nonce, verifier, \
@@ -43,7 +43,7 @@ impl Store {
         .bind(attempt.verifier.expose())
         .bind(attempt.account.as_deref())
         .bind(i64::try_from(attempt.expires_unix)?)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
@@ -63,7 +63,7 @@ impl Store {
     async fn attempt(&self, query: &'static str, state: &HandleHash) -> Result<Option<Attempt>> {
         sqlx::query(query)
             .bind(state.as_slice())
-            .fetch_optional(&self.0)
+            .fetch_optional(&self.pool)
             .await?
             .map(|row| attempt(&row))
             .transpose()
@@ -76,7 +76,7 @@ impl Store {
         )
         .bind(&who.issuer)
         .bind(&who.subject)
-        .fetch_optional(&self.0)
+        .fetch_optional(&self.pool)
         .await?
         .map(|row| account(&row))
         .transpose()
@@ -85,7 +85,7 @@ impl Store {
     pub(crate) async fn is_linked(&self, account: &str) -> Result<bool> {
         let row = sqlx::query("SELECT 1 FROM oidc_identity WHERE account = $1")
             .bind(account)
-            .fetch_optional(&self.0)
+            .fetch_optional(&self.pool)
             .await?;
         Ok(row.is_some())
     }
@@ -106,7 +106,7 @@ impl Store {
         .bind(&who.subject)
         .bind(account)
         .bind(seconds(unix_now)?)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         Ok(linked.rows_affected() == 1)
     }
@@ -114,7 +114,7 @@ impl Store {
     pub(crate) async fn unlink_account(&self, account: &str) -> Result<bool> {
         let unlinked = sqlx::query("DELETE FROM oidc_identity WHERE account = $1")
             .bind(account)
-            .execute(&self.0)
+            .execute(&self.pool)
             .await?;
         Ok(unlinked.rows_affected() > 0)
     }
@@ -133,7 +133,7 @@ impl Store {
         .bind(&who.issuer)
         .bind(&who.subject)
         .bind(sid)
-        .execute(&self.0)
+        .execute(&self.pool)
         .await?;
         Ok(())
     }
@@ -141,7 +141,7 @@ impl Store {
     pub(crate) async fn came_from_provider(&self, sign_in: &str) -> Result<bool> {
         let row = sqlx::query("SELECT 1 FROM oidc_sign_in WHERE sign_in = $1")
             .bind(sign_in)
-            .fetch_optional(&self.0)
+            .fetch_optional(&self.pool)
             .await?;
         Ok(row.is_some())
     }
@@ -163,7 +163,7 @@ impl Store {
         .bind(&who.subject)
         .bind(sid)
         .bind(seconds(unix_now)?)
-        .fetch_all(&self.0)
+        .fetch_all(&self.pool)
         .await?;
         self.remember(Kind::SignIn, ids(&ended)?).await;
         ended.iter().map(|row| text(row, "account")).collect()

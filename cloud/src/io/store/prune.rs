@@ -64,7 +64,7 @@ impl Store {
             );
             loop {
                 let deleted = sqlx::query(sqlx::AssertSqlSafe(batch.as_str())).bind(before);
-                let rows = deleted.execute(&self.0).await?.rows_affected();
+                let rows = deleted.execute(&self.pool).await?.rows_affected();
                 pruned += rows;
                 if rows < BATCH_MAX.unsigned_abs() {
                     break;

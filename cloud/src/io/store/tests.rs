@@ -86,7 +86,7 @@ async fn a_database_of_a_newer_program_is_refused_and_not_touched() {
     let folder = Folder::new();
     let store = folder.open().await;
     sqlx::query("INSERT INTO schema_version (version) VALUES (99)")
-        .execute(&store.0)
+        .execute(&store.pool)
         .await
         .unwrap();
     let error = Store::open(&folder.url()).await.unwrap_err();
@@ -240,7 +240,7 @@ async fn nodes_that_start_at_once_migrate_once() {
     let folder = Folder::new();
     let opened = futures_util::future::join_all((0..4).map(|_| folder.open())).await;
     let versions = sqlx::query("SELECT version FROM schema_version ORDER BY version")
-        .fetch_all(&opened[0].0)
+        .fetch_all(&opened[0].pool)
         .await
         .unwrap();
     let versions: Vec<i64> = versions.iter().map(|row| row.get("version")).collect();
@@ -284,7 +284,7 @@ mod restart;
 impl Store {
     /// Makes the database say what no program of ours would.
     pub(in crate::io) async fn dangerous_execute(&self, statements: &'static str) {
-        sqlx::raw_sql(statements).execute(&self.0).await.unwrap();
+        sqlx::raw_sql(statements).execute(&self.pool).await.unwrap();
     }
 }
 

@@ -60,7 +60,11 @@ async fn a_database_that_may_only_be_read_answers_questions_and_says_why_it_chan
     store.create_access(&access("desk"), NOW).await.unwrap();
     let url = format!("{}?mode=ro", disk.url());
     let pool = AnyPoolOptions::new().connect(&url);
-    let reader = Store(pool.await.unwrap(), Engine::Sqlite, Memory::default());
+    let reader = Store {
+        pool: pool.await.unwrap(),
+        engine: Engine::Sqlite,
+        memory: Memory::default(),
+    };
     assert!(reader.find_access("k1").await.unwrap().is_some());
     let refused = reader.revoke_access("k1", NOW).await.unwrap_err();
     assert_eq!(fault_of(&refused), Some(Fault::ReadOnly), "{refused:#}");
