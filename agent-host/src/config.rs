@@ -31,6 +31,7 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Video {
+    /// `auto`, `x264`, `openh264`, or `vaapi` and `nvenc`, which are untested on hardware.
     #[serde(default)]
     pub encoder: EncoderChoice,
 }
@@ -211,6 +212,17 @@ encoder = "x264"
             config.signalling_url(),
             "wss://desk.multiclaw.io/api/v1/agent"
         );
+    }
+
+    #[test]
+    fn every_encoder_can_be_asked_for_by_its_name() {
+        for name in ["auto", "x264", "openh264", "vaapi", "nvenc"] {
+            let text = GOOD.replace("\"x264\"", &format!("{name:?}"));
+            let config = Config::parse(&text, Overrides::default()).unwrap();
+            assert_eq!(name.parse(), Ok(config.video.encoder), "{name}");
+        }
+        let text = GOOD.replace("\"x264\"", "\"quartz\"");
+        assert!(refused(&text).contains("vaapi"), "{}", refused(&text));
     }
 
     #[test]

@@ -5,12 +5,28 @@
 //! kind, quantiser, and which macroblocks are plain copies. Bits per second are the business of
 //! [`rate`](crate::rate).
 
+#[cfg(feature = "hardware")]
+pub mod ffmpeg;
+#[cfg(feature = "hardware")]
+pub mod hardware;
+#[cfg(feature = "hardware")]
+#[expect(
+    unsafe_code,
+    reason = "FFmpeg's libraries are loaded and called at run time"
+)]
+pub mod libav;
 #[cfg(feature = "io")]
 #[expect(
     unsafe_code,
     reason = "OpenH264's bitrate can only be changed through its C interface"
 )]
 pub mod openh264;
+#[cfg(feature = "hardware")]
+pub mod proof;
+#[cfg(feature = "hardware")]
+pub mod regions;
+#[cfg(feature = "hardware")]
+pub mod sps;
 #[cfg(feature = "x264")]
 #[expect(unsafe_code, reason = "libx264 is loaded and called at run time")]
 pub mod x264;
@@ -60,6 +76,10 @@ pub trait Encoder: Send {
 pub enum EncoderName {
     X264 = 1,
     OpenH264 = 2,
+    /// Graphics of Intel and AMD. Untested on hardware.
+    Vaapi = 3,
+    /// Graphics of NVIDIA. Untested on hardware.
+    Nvenc = 4,
 }
 
 impl EncoderName {
@@ -67,7 +87,14 @@ impl EncoderName {
         match self {
             Self::X264 => "x264",
             Self::OpenH264 => "openh264",
+            Self::Vaapi => "vaapi",
+            Self::Nvenc => "nvenc",
         }
+    }
+
+    /// Whether nobody here has run it on what it is made for.
+    pub fn is_untested(self) -> bool {
+        matches!(self, Self::Vaapi | Self::Nvenc)
     }
 }
 
@@ -80,7 +107,43 @@ pub enum EncoderChoice {
     Auto,
     X264,
     OpenH264,
+    Vaapi,
+    Nvenc,
 }
+
+impl EncoderChoice {
+    /// What is tried for it; of equals the first is taken.
+    pub fn names(self) -> &'static [EncoderName] {
+        use EncoderName::{Nvenc, OpenH264, Vaapi, X264};
+        match self {
+            Self::Auto => &[Vaapi, Nvenc, X264, OpenH264],
+            Self::X264 => &[X264],
+            Self::OpenH264 => &[OpenH264],
+            Self::Vaapi => &[Vaapi],
+            Self::Nvenc => &[Nvenc],
+        }
+    }
+}
+
+/// As written in the configuration and on the command line.
+impl std::str::FromStr for EncoderChoice {
+    type Err = UnknownEncoder;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEncoder> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "x264" => Ok(Self::X264),
+            "openh264" => Ok(Self::OpenH264),
+            "vaapi" => Ok(Self::Vaapi),
+            "nvenc" => Ok(Self::Nvenc),
+            other => Err(UnknownEncoder(other.into())),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no encoder {0:?}; choose auto, x264, openh264, vaapi or nvenc")]
+pub struct UnknownEncoder(String);
 
 /// Why there is no frame.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +174,15 @@ pub fn open(
             why: "this program was built without the feature \"x264\"".into(),
         }),
         EncoderName::OpenH264 => Ok(Box::new(openh264::OpenH264::open(width, height)?)),
+        #[cfg(feature = "hardware")]
+        EncoderName::Vaapi => hardware::open(hardware::Hardware::Vaapi, width, height),
+        #[cfg(feature = "hardware")]
+        EncoderName::Nvenc => hardware::open(hardware::Hardware::Nvenc, width, height),
+        #[cfg(not(feature = "hardware"))]
+        EncoderName::Vaapi | EncoderName::Nvenc => Err(EncodeError::Unavailable {
+            encoder: name.as_str(),
+            why: "this program was built without the feature \"hardware\"".into(),
+        }),
     }
 }
 
@@ -130,12 +202,8 @@ const TRIAL_SIZE: (u32, u32) = (960, 544);
 /// Tries every encoder that may be used.
 #[cfg(feature = "io")]
 pub fn measure(choice: EncoderChoice, mut clock: impl FnMut() -> Instant) -> Vec<Trial> {
-    let names: &[EncoderName] = match choice {
-        EncoderChoice::Auto => &[EncoderName::X264, EncoderName::OpenH264],
-        EncoderChoice::X264 => &[EncoderName::X264],
-        EncoderChoice::OpenH264 => &[EncoderName::OpenH264],
-    };
-    names
+    choice
+        .names()
         .iter()
         .map(|&name| Trial {
             name,

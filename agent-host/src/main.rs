@@ -68,7 +68,7 @@ enum Subcommands {
         on: Option<String>,
         #[arg(long, default_value = "1920x1080")]
         size: String,
-        /// Encoder: auto, x264 or openh264
+        /// Encoder: auto, x264, openh264, vaapi or nvenc (those two untested on hardware)
         #[arg(long, default_value = "auto")]
         encoder: String,
         /// Length of each workload
@@ -127,7 +127,8 @@ fn run(flags: Flags) -> Result<(), Failure> {
             seconds,
             json,
         }) => {
-            let choice = encoder_choice(&encoder).map_err(Failure::Configuration)?;
+            let choice = encoder.parse::<EncoderChoice>();
+            let choice = choice.map_err(|e| Failure::Configuration(e.into()))?;
             run_bench(on, &size, choice, Duration::from_secs(seconds), json).map_err(Failure::Other)
         }
         None => {
@@ -177,7 +178,7 @@ fn read_trust(config: &Config) -> anyhow::Result<Trust> {
 }
 
 fn serve(config: Config, credential: Secret, trust: Trust) -> anyhow::Result<()> {
-    let encoder = choose_encoder(config.video.encoder)?;
+    let encoder = choose_encoder(config.video.encoder)?.encoder;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -225,15 +226,6 @@ fn no_display(display: &str) -> String {
     )
 }
 
-fn encoder_choice(name: &str) -> anyhow::Result<EncoderChoice> {
-    match name {
-        "auto" => Ok(EncoderChoice::Auto),
-        "x264" => Ok(EncoderChoice::X264),
-        "openh264" => Ok(EncoderChoice::OpenH264),
-        other => anyhow::bail!("there is no encoder {other:?}; choose auto, x264 or openh264"),
-    }
-}
-
 fn run_bench(
     on: Option<String>,
     size: &str,
@@ -241,7 +233,7 @@ fn run_bench(
     time: Duration,
     json: bool,
 ) -> anyhow::Result<()> {
-    let encoder = choose_encoder(choice)?;
+    let chosen = choose_encoder(choice)?;
     let (display, _server) = match on {
         Some(display) => (display, None),
         None => {
@@ -249,7 +241,7 @@ fn run_bench(
             (server.display.clone(), Some(server))
         }
     };
-    let report = bench::run(&display, encoder, time)?;
+    let report = bench::run(&display, &chosen, time)?;
     if json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

@@ -109,6 +109,14 @@ const TESTS: &[Need] = &[
         "the browser the end-to-end tests drive",
     ),
     need(
+        "libavcodec59",
+        Probe::File {
+            folder: "/usr/lib",
+            part: "libavcodec.so.59",
+        },
+        "the way to hardware encoders, tested with its software encoder",
+    ),
+    need(
         "nodejs",
         Probe::Program("node"),
         "runs Playwright and the tests of the pages",

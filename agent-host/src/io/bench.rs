@@ -17,8 +17,9 @@ use x11rb::protocol::xproto::{
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
 
-use crate::encode::EncoderName;
+use crate::encode::Trial;
 use crate::io::screen::{self, CodedFrame, Delivery, ScreenCommand, Viewer};
+use crate::io::trial::Chosen;
 use crate::io::wait::{Outbox, process_cpu_time, thread_cpu_time};
 
 /// Frames the bench may fall behind by; when full the newest is not measured.
@@ -30,12 +31,32 @@ const FRAME_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Serialize)]
 pub struct BenchReport {
     pub encoder: &'static str,
+    pub encoders: Vec<Tried>,
     pub width: u32,
     pub height: u32,
     pub rss_kb: u64,
     pub shared_kb: u64,
     pub first_frame_ms: f64,
     pub workloads: Vec<Workload>,
+}
+
+/// An encoder in the measurement at start: what a small change took, or why it is left out.
+#[derive(Debug, Serialize)]
+pub struct Tried {
+    pub encoder: &'static str,
+    pub small_change_us: Option<u128>,
+    pub left_out: Option<String>,
+}
+
+impl Tried {
+    fn of(trial: &Trial) -> Self {
+        let left_out = trial.result.as_ref().err().map(ToString::to_string);
+        Self {
+            encoder: trial.name.as_str(),
+            small_change_us: trial.result.as_ref().ok().map(Duration::as_micros),
+            left_out,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -111,8 +132,9 @@ impl Drop for Xvfb {
 /// # Errors
 ///
 /// The display or the encoder does not work.
-pub fn run(display: &str, encoder: EncoderName, time: Duration) -> anyhow::Result<BenchReport> {
+pub fn run(display: &str, chosen: &Chosen, time: Duration) -> anyhow::Result<BenchReport> {
     let pencil = Pencil::connect(display)?;
+    let encoder = chosen.encoder;
     let screen = screen::start(display, encoder, Box::new(|_| {}))?;
     let (sender, frames) = sync_channel(FRAMES_MAX);
     let asked_at = Instant::now();
@@ -139,6 +161,7 @@ pub fn run(display: &str, encoder: EncoderName, time: Duration) -> anyhow::Resul
     let (rss_kb, shared_kb) = memory()?;
     let report = BenchReport {
         encoder: encoder.as_str(),
+        encoders: chosen.trials.iter().map(Tried::of).collect(),
         width: bench.pencil.width.into(),
         height: bench.pencil.height.into(),
         rss_kb,
@@ -450,6 +473,17 @@ impl Pencil {
 
 impl std::fmt::Display for BenchReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for tried in &self.encoders {
+            match (tried.small_change_us, &tried.left_out) {
+                (Some(us), _) => writeln!(f, "{:12} small change {us} µs", tried.encoder)?,
+                (None, why) => writeln!(
+                    f,
+                    "{:12} left out: {}",
+                    tried.encoder,
+                    why.as_deref().unwrap_or_default()
+                )?,
+            }
+        }
         writeln!(
             f,
             "{} at {}×{}; first frame {:.1} ms; resident {} kB, {} kB of it shared with X",
