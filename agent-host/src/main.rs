@@ -10,7 +10,7 @@ use agent_host::encode::EncoderChoice;
 use agent_host::io::agent::{Agent, Happening, Threads, happenings};
 use agent_host::io::trial::choose_encoder;
 use agent_host::io::{bench, hands, screen, sound, stop};
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use peer::io::Trust;
 use protocol::Secret;
@@ -146,8 +146,10 @@ fn run(flags: Flags) -> Result<(), Failure> {
 
 fn load(flags: Flags) -> anyhow::Result<Config> {
     let text = match &flags.config {
-        Some(path) => std::fs::read_to_string(path)
-            .with_context(|| format!("the configuration {} cannot be read", path.display()))?,
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            let shown = path.display();
+            anyhow!("cannot read {shown}: {error}; pass another file with --config")
+        })?,
         None => String::new(),
     };
     let overrides = Overrides {

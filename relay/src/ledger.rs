@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+use subtle::ConstantTimeEq;
 
 use crate::deadlines::Tick;
 use crate::endpoint::RelayPort;
@@ -183,7 +184,7 @@ impl Ledger {
         let at = book
             .reservations
             .iter()
-            .position(|held| held.token == token)?;
+            .position(|held| held.token.ct_eq(&token).into())?;
         let held = book.reservations.remove(at)?;
         Some(self.lease(held.address, held.port))
     }

@@ -23,6 +23,11 @@ pub(crate) const CORES: &[&str] = &[
     "cloud",
 ];
 
+/// Projects of their own, which no build of the workspace looks at: what a room newly depends on makes
+/// their lock files stale, and then they do not build.
+pub(crate) const BESIDE_THE_WORKSPACE: &[&str] =
+    &["tests/interop/rust/Cargo.toml", "tests/fuzz/Cargo.toml"];
+
 pub(crate) fn format_check() -> Command {
     cargo(&["fmt", "--all", "--check"])
 }
@@ -46,6 +51,11 @@ pub(crate) fn wall_of(core: &str) -> Command {
         "--package",
         core,
     ])
+}
+
+/// Whether the lock file beside this manifest is what its dependencies ask for.
+pub(crate) fn lock_of(manifest: &str) -> Command {
+    cargo(&["fetch", "--locked", "--quiet", "--manifest-path", manifest])
 }
 
 pub(crate) fn run_lint() -> Result<()> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::ground::{self, Purpose};
-use crate::lint::{self, COMPILE_LIMIT, CORES};
+use crate::lint::{self, BESIDE_THE_WORKSPACE, COMPILE_LIMIT, CORES};
 use crate::process;
 use crate::repository::{self, BUILD_FLAGS, cargo};
 use crate::run::{self, Echo, Finished};
@@ -170,6 +170,15 @@ fn steps() -> Vec<Step> {
             name: "io wall",
             commands: CORES.iter().map(|core| lint::wall_of(core)).collect(),
             limit: COMPILE_LIMIT,
+            counts: Counts::Step,
+        },
+        Step {
+            name: "lock files",
+            commands: BESIDE_THE_WORKSPACE
+                .iter()
+                .map(|manifest| lint::lock_of(manifest))
+                .collect(),
+            limit: FETCH_LIMIT,
             counts: Counts::Step,
         },
     ]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use protocol::Secret;
 use rand::Rng;
 use rustls::ServerConfig;
@@ -53,8 +53,7 @@ pub struct Start {
 ///
 /// One sentence with the file, the line and what to do.
 pub fn load(file: &Path) -> Result<Config> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("cannot read the configuration {}", file.display()))?;
+    let text = std::fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
     let mut config = Config::parse(&text).with_context(|| file.display().to_string())?;
     // Relative to the file, so that the relay can be started from anywhere.
     let folder = file.parent().unwrap_or(Path::new("."));
@@ -69,6 +68,11 @@ pub fn load(file: &Path) -> Result<Config> {
     }
     load_tls(config.tls.as_ref())?;
     Ok(config)
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> anyhow::Error {
+    let shown = file.display();
+    anyhow!("cannot read {shown}: {error}; pass another file with --config")
 }
 
 fn read_token(file: &Path) -> Result<Secret> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use peer::Sound;
 use peer::io::Trust;
@@ -241,8 +241,12 @@ pub(super) fn check_cloud(cloud: &str) -> anyhow::Result<()> {
 }
 
 pub(super) fn read_key(file: &Path) -> anyhow::Result<Secret> {
-    let key = std::fs::read_to_string(file)
-        .with_context(|| format!("cannot read the access key in {}", file.display()))?;
+    let key = std::fs::read_to_string(file).map_err(|error| {
+        let shown = file.display();
+        anyhow!(
+            "cannot read the access key in {shown}: {error}; pass another file with --token-file"
+        )
+    })?;
     Ok(Secret::new(key.trim()))
 }
 

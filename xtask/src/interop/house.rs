@@ -262,7 +262,7 @@ impl Credential {
 
 fn node(script: &str) -> Command {
     let mut command = Command::new("node");
-    command.arg(script).current_dir(tools::node_folder());
+    command.arg(script).current_dir(tools::scripts());
     command
 }
 

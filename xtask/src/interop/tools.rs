@@ -27,8 +27,14 @@ pub(crate) fn python() -> PathBuf {
     folder().join("python/bin/python")
 }
 
-pub(crate) fn node_folder() -> PathBuf {
+/// The repository's `tests`, as far as scripts need it.
+fn node_folder() -> PathBuf {
     folder().join("node")
+}
+
+/// Where the copies of the clients' scripts lie.
+pub(crate) fn scripts() -> PathBuf {
+    node_folder().join("interop/clients")
 }
 
 /// A program of the cargo project in `tests/interop/rust`.
@@ -99,14 +105,20 @@ fn python_packages() -> Result<()> {
     })
 }
 
-/// The scripts are copied beside the packages they import: Node looks for them from there.
+/// The scripts are copied to below the packages they import, because Node looks for those upwards;
+/// what they share with other tests lies to them as it does in the repository.
 fn node_packages() -> Result<()> {
-    let home = node_folder();
-    fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
+    let (home, scripts) = (node_folder(), scripts());
+    fs::create_dir_all(&scripts).with_context(|| format!("cannot create {}", scripts.display()))?;
+    fs::copy(sources().join("package.json"), home.join("package.json"))?;
+    for shared in ["chromium.mjs", "chromium.json"] {
+        let tests = repository::root().join("tests");
+        fs::copy(tests.join(shared), home.join(shared))?;
+    }
     for entry in fs::read_dir(sources())?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".mjs") || name == "package.json" {
-            fs::copy(entry.path(), home.join(name))?;
+        if name.ends_with(".mjs") {
+            fs::copy(entry.path(), scripts.join(name))?;
         }
     }
     once(&home, &sources().join("package.json"), "npm", || {
