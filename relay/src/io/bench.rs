@@ -317,7 +317,7 @@ fn run_idle(args: &IdleArgs) -> Result<()> {
     }
     let before = Memory::now(pid)?;
     let peer = SocketAddr::new(local_address_towards(target.server)?, 9);
-    establish(&mut sessions, &Goal::Allocated, &mut poll)?;
+    establish(&mut sessions, &Goal::Allocated(&target), &mut poll)?;
     establish(
         &mut sessions,
         &Goal::Bound(&vec![peer; args.allocations]),

@@ -102,7 +102,7 @@ impl Load {
         let seeds = 0..shape.sessions as u64;
         let sessions = seeds.map(|n| target.open(n)).collect::<Result<Vec<_>>>()?;
         let mut load = Self::new(shape, sessions, Vec::new(), Framing::Channel)?;
-        establish(&mut load.sessions, &Goal::Allocated, &mut load.poll)?;
+        establish(&mut load.sessions, &Goal::Allocated(target), &mut load.poll)?;
         let relayed = load
             .sessions
             .iter()

@@ -10,7 +10,7 @@ use protocol::turn::{Kind, classify};
 
 use super::link::{Datagrams, Runs, Stream, TlsClient};
 use super::sys::{Poll, Ready, Wants};
-use crate::bench::turn::{CHANNEL_RAW, Client, Delivery, Login, State};
+use crate::bench::turn::{CHANNEL_RAW, Client, Delivery, Failure, Login, State};
 
 /// A joined run has up to 65,535 bytes; a TLS record less.
 pub(super) const BUFFER_LEN: usize = 65_536;
@@ -250,7 +250,8 @@ fn dispatch(
 
 /// What a fleet is brought to.
 pub(super) enum Goal<'a> {
-    Allocated,
+    /// Of this server.
+    Allocated(&'a Target),
     /// Session `n` has its channel bound to the `n`th address.
     Bound(&'a [SocketAddr]),
 }
@@ -277,6 +278,15 @@ pub(super) fn establish(sessions: &mut [Session], goal: &Goal<'_>, poll: &mut Po
         }
         poll.wait(Duration::from_millis(20), &mut ready)?;
         serve_control(sessions, &ready, &mut buffer, poll)?;
+        for (index, session) in sessions.iter_mut().enumerate() {
+            let State::Failed(failure) = session.client.state() else {
+                continue;
+            };
+            if !goal.can_begin_again(failure) {
+                bail!("session {index}: {failure}");
+            }
+            goal.begin_again(session, index, poll)?;
+        }
     }
 }
 
@@ -320,9 +330,6 @@ fn serve_control(
     for (index, session) in sessions.iter_mut().enumerate() {
         session.handle_timeout(now)?;
         session.update_interest(poll, index as u64)?;
-        if let State::Failed(failure) = session.client.state() {
-            bail!("session {index}: {failure}");
-        }
     }
     Ok(())
 }
@@ -330,7 +337,7 @@ fn serve_control(
 impl Goal<'_> {
     fn begin(&self, session: &mut Session, index: usize, now: Instant) -> Result<()> {
         match self {
-            Self::Allocated => session.client.allocate(now),
+            Self::Allocated(_) => session.client.allocate(now),
             Self::Bound(peers) => {
                 if let Some(&peer) = peers.get(index) {
                     session.client.bind(peer, now);
@@ -340,10 +347,80 @@ impl Goal<'_> {
         session.pump()
     }
 
+    /// The kernel may give us the port of an earlier run, which some servers remember for seconds.
+    fn can_begin_again(&self, failure: &Failure) -> bool {
+        let taken = matches!(failure, Failure::Refused { code: 437, .. });
+        taken && matches!(self, Self::Allocated(_))
+    }
+
+    /// From another address of ours (RFC 8656 §7.4). How often is bounded by the time there is.
+    fn begin_again(&self, session: &mut Session, index: usize, poll: &Poll) -> Result<()> {
+        let Self::Allocated(target) = self else {
+            return Ok(());
+        };
+        *session = target.open(index as u64)?;
+        poll.add(session.link.as_fd(), index as u64, Wants::Read)?;
+        self.begin(session, index, Instant::now())
+    }
+
     fn is_met(&self, session: &Session) -> bool {
         match self {
-            Self::Allocated => *session.client.state() == State::Allocated,
+            Self::Allocated(_) => *session.client.state() == State::Allocated,
             Self::Bound(_) => *session.client.state() == State::Bound,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use protocol::Secret;
+    use protocol::turn::message::{Builder, Class, Message};
+
+    use super::*;
+
+    /// Refuses one request with this code and says who asked.
+    fn refuse_one(server: &UdpSocket, code: u16) -> SocketAddr {
+        let mut buffer = [0; 512];
+        let (len, from) = server.recv_from(&mut buffer).unwrap();
+        let request = Message::parse(&buffer[..len]).unwrap();
+        let mut answer = [0; 512];
+        let mut builder = Builder::new(
+            &mut answer,
+            Class::Error,
+            request.method(),
+            request.transaction(),
+        );
+        builder.error(code, "");
+        let len = builder.finish().unwrap();
+        server.send_to(&answer[..len], from).unwrap();
+        from
+    }
+
+    #[test]
+    fn a_port_whose_last_owner_the_server_remembers_is_left_for_another() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let target = Target {
+            server: server.local_addr().unwrap(),
+            transport: Transport::Udp,
+            login: Login {
+                username: "u".into(),
+                password: Secret::new("p"),
+            },
+            runs: Runs::Single,
+        };
+        let mut poll = Poll::new().unwrap();
+        let mut sessions = [target.open(0).unwrap()];
+        poll.add(sessions[0].link.as_fd(), 0, Wants::Read).unwrap();
+        let answering = thread::spawn(move || [437, 400].map(|code| refuse_one(&server, code)));
+
+        let goal = Goal::Allocated(&target);
+        let outcome = establish(&mut sessions, &goal, &mut poll);
+
+        let [first, second] = answering.join().unwrap();
+        assert_ne!(first, second);
+        let said = outcome.unwrap_err().to_string();
+        assert!(said.contains("refused with 400"), "{said}");
     }
 }
