@@ -115,11 +115,8 @@ async fn measure(options: &Options) -> Result<Vec<Row>> {
     let mut table = Table::default();
     let seconds = Duration::from_secs_f64(options.seconds);
     let ground = ground::Ground::start(&options.cloud, options.agents).await?;
-    // Before and after, for others may use this machine as well.
-    let before = rows::hashing_limit(seconds / 2).await?;
-    let signed_in = rows::sign_ins(&ground, seconds).await?;
-    let limit = f64::midpoint(before, rows::hashing_limit(seconds / 2).await?);
-    table.add(rows::of_limit(signed_in, limit));
+    let (row, limit) = rows::sign_ins_of_limit(&ground, seconds).await?;
+    table.add(row);
     table.add(rows::checks_in_a_flood(&ground, limit, seconds).await?);
     let agents = rows::connect_agents(&ground, options.agents).await?;
     table.add(rows::memory(&ground, &agents)?);
