@@ -18,7 +18,7 @@ pub mod libav;
 #[cfg(feature = "io")]
 #[expect(
     unsafe_code,
-    reason = "OpenH264's bitrate can only be changed through its C interface"
+    reason = "OpenH264's bitrate and its chatter can only be changed through its C interface"
 )]
 pub mod openh264;
 #[cfg(feature = "hardware")]

@@ -16,8 +16,9 @@ use openh264::formats::YUVSource;
 use crate::encode::{EncodeError, Encoder, EncoderName, FrameKind, Order};
 use crate::picture::Picture;
 
-/// `ENCODER_OPTION_BITRATE` and `SPATIAL_LAYER_ALL` of codec_app_def.h.
+/// `ENCODER_OPTION_BITRATE`, `ENCODER_OPTION_TRACE_LEVEL` and `SPATIAL_LAYER_ALL` of codec_app_def.h.
 const OPTION_BITRATE: i32 = 5;
+const OPTION_TRACE_LEVEL: i32 = 25;
 const SPATIAL_LAYER_ALL: i32 = 4;
 /// Until the first order says otherwise.
 const BITRATE_START_BPS: u32 = 10_000_000;
@@ -67,10 +68,25 @@ impl OpenH264 {
         let encoder =
             openh264::encoder::Encoder::with_api_config(OpenH264API::from_source(), config)
                 .map_err(|e| unavailable(e.to_string()))?;
-        Ok(Self {
+        let mut opened = Self {
             encoder,
             bitrate_bps: BITRATE_START_BPS.into(),
-        })
+        };
+        opened.be_quiet();
+        Ok(opened)
+    }
+
+    /// It prints on stderr while it is set up by the first frame; the log is ours.
+    fn be_quiet(&mut self) {
+        let mut nothing: u32 = 0;
+        let pointer = (&raw mut nothing).cast::<c_void>();
+        // SAFETY: the option takes a pointer to a `uint32_t`, read during the call only, and is one
+        // of the three that may be set before the encoder is set up.
+        unsafe {
+            self.encoder
+                .raw_api()
+                .set_option(OPTION_TRACE_LEVEL, pointer)
+        };
     }
 
     fn set_bitrate(&mut self, bitrate_bps: u64) {
