@@ -2,7 +2,7 @@
 //!
 //! What differs between them is a [`Way`]: names, options, where frames are read from, and how they
 //! are told how coarse to be. The rest is one path, which the tests walk with FFmpeg's libx264, so
-//! that on hardware only the opening of the device and the upload to it are new.
+//! that on hardware only the device and FFmpeg's encoder for it are new.
 
 mod rung;
 

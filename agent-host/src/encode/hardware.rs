@@ -32,6 +32,7 @@ type Options = &'static [(&'static str, &'static str)];
 
 const VAAPI: Options = &[
     ("profile", "constrained_baseline"),
+    ("coder", "cavlc"),
     ("async_depth", "1"),
     ("sei", "0"),
     ("aud", "0"),

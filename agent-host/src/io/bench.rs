@@ -476,12 +476,7 @@ impl std::fmt::Display for BenchReport {
         for tried in &self.encoders {
             match (tried.small_change_us, &tried.left_out) {
                 (Some(us), _) => writeln!(f, "{:12} small change {us} µs", tried.encoder)?,
-                (None, why) => writeln!(
-                    f,
-                    "{:12} left out: {}",
-                    tried.encoder,
-                    why.as_deref().unwrap_or_default()
-                )?,
+                (None, why) => writeln!(f, "{}", why.as_deref().unwrap_or_default())?,
             }
         }
         writeln!(

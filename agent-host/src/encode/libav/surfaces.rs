@@ -1,7 +1,8 @@
 //! Memory of a graphics device that an encoder reads from, and the way pictures get there.
 //!
-//! What needs a device has never run on one: creating it, getting its surfaces, and the upload.
-//! How surfaces are described before that is tested on a device that is only allocated.
+//! Nothing here has run on a device of VAAPI. The tests walk the same way on a device of Vulkan,
+//! where there is one (Mesa has one in software), and describe surfaces on one that is only
+//! allocated.
 
 use std::ffi::{CStr, c_int};
 use std::ptr;
@@ -139,28 +140,53 @@ mod tests {
     use platform::io::library::Library;
 
     use super::*;
-    use crate::encode::libav::LIBRARIES;
+    use crate::encode::libav::{Context, LIBRARIES};
 
     #[test]
     fn surfaces_are_described_where_ffmpeg_reads_it() {
-        type Allocate = unsafe extern "C" fn(c_int) -> *mut RawBuffer;
         let libav = Libav::load().unwrap();
-        let library = LIBRARIES
-            .iter()
-            .find_map(|&(name, package)| Library::open(name, package).ok())
-            .unwrap();
-        // SAFETY: the type is that of the header; the device is allocated and never opened.
-        let device = unsafe {
-            let allocate: Allocate = library.function(c"av_hwdevice_ctx_alloc").unwrap();
-            let kind = (libav.call.av_hwdevice_find_type_by_name)(c"vaapi".as_ptr());
-            Buffer::new(libav, allocate(kind)).unwrap()
-        };
+        let device = undriven(libav);
         let frames = described(libav, &device, c"vaapi", 320, 192).unwrap();
         // SAFETY: as in `described`.
         let described = unsafe { description(libav, &frames).read() };
         assert_eq!((described.width, described.height), (320, 192));
         assert_eq!(described.memory_format, 23, "AV_PIX_FMT_NV12");
         assert!(described.format > 0 && described.format != 23);
+    }
+
+    /// The way to a device, walked on Vulkan: Mesa has it in software (`mesa-vulkan-drivers`).
+    #[test]
+    fn a_surface_holds_what_was_uploaded_or_the_device_says_why_there_is_none() {
+        let libav = Libav::load().unwrap();
+        let surfaces = match Surfaces::open(libav, c"vulkan", c"", 320, 192) {
+            Ok(surfaces) => surfaces,
+            Err(why) => return assert!(why.len() > 10, "{why}"),
+        };
+        let mut from = Frame::nv12(libav, 320, 192).unwrap();
+        let planes = from.planes().unwrap();
+        let count = |bytes: &mut [u8]| (0_u8..=250).cycle().zip(bytes).for_each(|(n, b)| *b = n);
+        count(planes.luma);
+        count(planes.chroma);
+        for _ in 0..3 * SURFACES {
+            let there = surfaces.upload(&from).unwrap();
+            let mut back = Frame::nv12(libav, 320, 192).unwrap();
+            // SAFETY: both are of one size, and `back` has buffers of its own.
+            let result = libav
+                .check(|call| unsafe { (call.av_hwframe_transfer_data)(back.raw, there.raw, 0) });
+            assert_eq!(result, Ok(()));
+            let [given, got] = [&mut from, &mut back].map(|frame| {
+                let planes = frame.planes().unwrap();
+                let rows = |bytes: &[u8], stride: usize| -> Vec<u8> {
+                    bytes
+                        .chunks(stride)
+                        .flat_map(|row| row[..320].to_vec())
+                        .collect()
+                };
+                let luma = rows(planes.luma, planes.luma_stride);
+                [luma, rows(planes.chroma, planes.chroma_stride)]
+            });
+            assert!(given == got);
+        }
     }
 
     #[test]
@@ -172,5 +198,49 @@ mod tests {
             error.as_ref().is_some_and(|why| why.contains("VA")),
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn an_encoder_reads_the_surfaces_it_was_given() {
+        let libav = Libav::load().unwrap();
+        let error = |surfaces: Option<&Surfaces>| {
+            let mut context = Context::new(libav, "h264_vaapi").unwrap();
+            let shape = [
+                ("video_size", "320x192"),
+                ("pixel_format", "vaapi"),
+                ("time_base", "1/60"),
+            ];
+            for (name, value) in shape {
+                context.set(name, value).unwrap();
+            }
+            if let Some(surfaces) = surfaces {
+                context.use_surfaces(surfaces).unwrap();
+            }
+            context.open().unwrap_err()
+        };
+        let said = error(None);
+        assert!(
+            said.contains("hardware frames reference is required"),
+            "{said}"
+        );
+        // Of another kind, so that it looks at them and takes offence.
+        let frames = described(libav, &undriven(libav), c"cuda", 320, 192).unwrap();
+        let said = error(Some(&Surfaces { libav, frames }));
+        assert!(said.contains("Mismatching"), "{said}");
+    }
+
+    /// A device of VAAPI that is allocated and never opened.
+    fn undriven(libav: &'static Libav) -> Buffer {
+        type Allocate = unsafe extern "C" fn(c_int) -> *mut RawBuffer;
+        let library = LIBRARIES
+            .iter()
+            .find_map(|&(name, package)| Library::open(name, package).ok())
+            .unwrap();
+        // SAFETY: the type is that of the header; the name ends with NUL.
+        unsafe {
+            let allocate: Allocate = library.function(c"av_hwdevice_ctx_alloc").unwrap();
+            let kind = (libav.call.av_hwdevice_find_type_by_name)(c"vaapi".as_ptr());
+            Buffer::new(libav, allocate(kind)).unwrap()
+        }
     }
 }
