@@ -9,6 +9,8 @@ pub mod id;
 #[cfg(feature = "mistake")]
 pub mod mistake;
 pub mod problem;
+#[cfg(feature = "token")]
+pub mod proof;
 pub mod relay;
 pub mod signal;
 #[cfg(feature = "token")]

@@ -83,6 +83,12 @@ pub enum Code {
     ProviderFailed,
     /// Nobody here has linked the provider's account to theirs.
     AccountNotLinked,
+    /// The proof of a device's key does not hold for this request.
+    DeviceProofRefused,
+    /// The proof of a device's key needs the service's newest nonce, which the answer names.
+    DeviceNonceNeeded,
+    /// The device was signed out, or its token is wrong or too old.
+    DeviceEnded,
     /// The service has more to do than it can; nothing was changed.
     ServiceBusy,
     /// The service's database does not take or give anything right now; nothing was changed that was
@@ -94,7 +100,7 @@ pub enum Code {
 
 impl Code {
     /// Every code there is, in the order of their definition.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 43] = [
         Self::InstanceNotOnline,
         Self::InstanceUnknown,
         Self::SessionExpired,
@@ -132,6 +138,9 @@ impl Code {
         Self::SessionMismatch,
         Self::ProviderFailed,
         Self::AccountNotLinked,
+        Self::DeviceProofRefused,
+        Self::DeviceNonceNeeded,
+        Self::DeviceEnded,
         Self::ServiceBusy,
         Self::DatabaseUnavailable,
         Self::Internal,
@@ -177,6 +186,9 @@ impl Code {
             Self::SessionMismatch => "SESSION_MISMATCH",
             Self::ProviderFailed => "PROVIDER_FAILED",
             Self::AccountNotLinked => "ACCOUNT_NOT_LINKED",
+            Self::DeviceProofRefused => "DEVICE_PROOF_REFUSED",
+            Self::DeviceNonceNeeded => "DEVICE_NONCE_NEEDED",
+            Self::DeviceEnded => "DEVICE_ENDED",
             Self::ServiceBusy => "SERVICE_BUSY",
             Self::DatabaseUnavailable => "DATABASE_UNAVAILABLE",
             Self::Internal => "INTERNAL",
@@ -225,6 +237,9 @@ impl Code {
         | Self::SessionMismatch
         | Self::ProviderFailed
         | Self::AccountNotLinked
+        | Self::DeviceProofRefused
+        | Self::DeviceNonceNeeded
+        | Self::DeviceEnded
         | Self::DesktopFailed
         | Self::NotManaged => false,
     }
@@ -245,6 +260,7 @@ impl Code {
             Self::MessageTooLarge => 413,
             Self::TooMany => 429,
             Self::SignInFailed | Self::SignInRequired => 401,
+            Self::DeviceProofRefused | Self::DeviceNonceNeeded | Self::DeviceEnded => 401,
             Self::EmailUnconfirmed | Self::NotPermitted | Self::CrossSite => 403,
             Self::AccountLocked => 429,
             Self::LinkInvalid => 410,

@@ -1,21 +1,29 @@
-//! How often one network may ask for what costs us: a hash or a mail.
+//! How often one network may ask for what costs us a hash or a mail, and one device for what costs a
+//! write.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-use super::lockout::Prefix;
-
-/// Requests a network may make at once: an office that starts its day behind one address.
+/// Requests at once: an office that starts its day behind one address.
 const BURST: u32 = 40;
 /// One more per this much time.
 const REFILL: Duration = Duration::from_secs(1);
-/// Networks that are counted. When full, those that are whole again are forgotten, and if none is,
+/// Askers that are counted. When full, those that are whole again are forgotten, and if none is,
 /// newcomers are refused: somebody is flooding.
-const NETWORKS_MAX: usize = 50_000;
+const ASKERS_MAX: usize = 50_000;
 
-#[derive(Debug, Default)]
-pub struct Rates {
-    buckets_by_network: HashMap<Prefix, Bucket>,
+/// Counts by who asks: a network, or a device.
+#[derive(Debug)]
+pub struct Rates<A> {
+    buckets_by_asker: HashMap<A, Bucket>,
+}
+
+impl<A> Default for Rates<A> {
+    fn default() -> Self {
+        let buckets_by_asker = HashMap::new();
+        Self { buckets_by_asker }
+    }
 }
 
 #[derive(Debug)]
@@ -35,19 +43,19 @@ impl Bucket {
     }
 }
 
-impl Rates {
+impl<A: Eq + Hash> Rates<A> {
     /// Counts one request; `false` if it is one too many.
-    pub fn allows(&mut self, network: Prefix, now: Instant) -> bool {
-        if self.buckets_by_network.len() >= NETWORKS_MAX {
-            self.buckets_by_network.retain(|_, bucket| {
+    pub fn allows(&mut self, asker: A, now: Instant) -> bool {
+        if self.buckets_by_asker.len() >= ASKERS_MAX {
+            self.buckets_by_asker.retain(|_, bucket| {
                 bucket.refill(now);
                 bucket.left < BURST
             });
-            if self.buckets_by_network.len() >= NETWORKS_MAX {
+            if self.buckets_by_asker.len() >= ASKERS_MAX {
                 return false;
             }
         }
-        let bucket = self.buckets_by_network.entry(network).or_insert(Bucket {
+        let bucket = self.buckets_by_asker.entry(asker).or_insert(Bucket {
             left: BURST,
             counted_at: now,
         });
@@ -62,6 +70,7 @@ impl Rates {
 #[expect(clippy::disallowed_methods, reason = "a test starts somewhere")]
 mod tests {
     use super::*;
+    use crate::identity::lockout::Prefix;
 
     #[test]
     fn one_network_runs_dry_and_recovers_while_others_do_not_notice() {

@@ -1,5 +1,6 @@
-//! One browser of one member: an opaque handle of 256 bits, kept as a hash, that ends after
-//! inactivity, after an absolute time, or when somebody ends it.
+//! One browser or device of one member: an opaque handle of 256 bits, kept as a hash, that ends after
+//! inactivity, after an absolute time, or when somebody ends it. A browser shows it as a cookie, a
+//! device as a token with a proof of its key; the one is worth nothing as the other.
 //!
 //! A handle rotates. Its successor is the hash of a salt that only the database knows and the old
 //! handle that only the browser knows: so a lost answer is answered again with the same successor
@@ -9,14 +10,16 @@
 use std::time::Duration;
 
 use protocol::Secret;
+use protocol::proof::Thumbprint;
 use sha2::{Digest, Sha256};
 use signalling::instances::hash;
 use subtle::ConstantTimeEq;
 
+use super::device::{self, Device};
 use super::{Email, MemberRole, WorkspaceId};
 use crate::access::secret_from;
 
-/// Without a request for so long, a sign-in ends.
+/// Without a request for so long, a browser's sign-in ends.
 pub const IDLE_MAX: Duration = Duration::from_secs(12 * 3600);
 /// However busy, a sign-in ends after so long.
 pub const AGE_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -40,8 +43,10 @@ pub struct SignIn {
     pub created_unix: u64,
     pub used_unix: u64,
     pub ended: bool,
-    /// What the browser calls itself.
+    /// What the browser or program calls itself.
     pub client: String,
+    /// Of a device; a browser has none.
+    pub device: Option<Device>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +69,18 @@ pub enum Verdict {
 }
 
 impl SignIn {
+    /// The key without whose proof the handle is worth nothing.
+    pub fn key(&self) -> Option<Thumbprint> {
+        self.device.as_ref().map(|device| device.key)
+    }
+
     pub fn judge(&self, handle: &HandleHash, unix_now: Duration) -> Verdict {
         let now = unix_now.as_secs();
-        let idle = now.saturating_sub(self.used_unix) >= IDLE_MAX.as_secs();
+        let idle_max = match self.device {
+            Some(_) => device::IDLE_MAX,
+            None => IDLE_MAX,
+        };
+        let idle = now.saturating_sub(self.used_unix) >= idle_max.as_secs();
         let old = now.saturating_sub(self.created_unix) >= AGE_MAX.as_secs();
         if self.ended || idle || old {
             return Verdict::Nothing;
@@ -130,6 +144,7 @@ mod tests {
             used_unix: 1_000,
             ended: false,
             client: String::new(),
+            device: None,
         }
     }
 
@@ -155,6 +170,29 @@ mod tests {
         };
         assert_eq!(at(busy.clone(), age_end - 1), Verdict::Current);
         assert_eq!(at(busy, age_end), Verdict::Nothing);
+    }
+
+    #[test]
+    fn a_device_may_rest_for_a_month_and_grows_no_older_than_a_browser() {
+        let device = Device {
+            name: device::DeviceName::parse("laptop").unwrap(),
+            key: Thumbprint::from_bytes([4; 32]),
+        };
+        let device = SignIn {
+            device: Some(device),
+            ..sign_in()
+        };
+        let at = |sign_in: &SignIn, secs| sign_in.judge(&[1; 32], Duration::from_secs(secs));
+        let idle_end = 1_000 + device::IDLE_MAX.as_secs();
+        assert_eq!(at(&device, idle_end - 1), Verdict::Current);
+        assert_eq!(at(&device, idle_end), Verdict::Nothing);
+        let age_end = 1_000 + AGE_MAX.as_secs();
+        let busy = SignIn {
+            used_unix: age_end - 1,
+            ..device
+        };
+        assert_eq!(at(&busy, age_end - 1), Verdict::Current);
+        assert_eq!(at(&busy, age_end), Verdict::Nothing);
     }
 
     #[test]

@@ -119,6 +119,7 @@ mod tests {
             used_unix: 1,
             ended: false,
             client: String::new(),
+            device: None,
         }
     }
 

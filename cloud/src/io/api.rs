@@ -23,7 +23,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::desktops;
-use super::identity::Identity;
+use super::identity::{Identity, Refusal, shows_token};
 use super::keeper::Keeper;
 use super::problems;
 use super::status::Status;
@@ -87,7 +87,7 @@ struct Region {
     path = "/api/v1/instances/{id}/tickets",
     params(("id" = String, Path)),
     responses((status = 200, description = "Good once, and for a minute", body = Ticket)),
-    security(("session" = []), ("key" = [])),
+    security(("session" = []), ("key" = []), ("device" = [])),
     extensions(("x-codes" = json!(["INSTANCE_UNKNOWN"]))),
 )]
 async fn ticket(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Response {
@@ -100,7 +100,7 @@ async fn ticket(State(api): State<Api>, Path(id): Path<String>, request: Request
             access.id,
             unix_now(),
         ),
-        Err(problem) => return problem_response(&problem),
+        Err(problem) => return Refusal::from(problem).into_response(),
     };
     match ticket {
         Ok(ticket) => Json(Ticket {
@@ -141,14 +141,14 @@ struct Instance {
     path = "/api/v1/instances/{id}",
     params(("id" = String, Path)),
     responses((status = 200, description = "As it is now", body = Instance)),
-    security(("session" = []), ("key" = [])),
+    security(("session" = []), ("key" = []), ("device" = [])),
     extensions(("x-codes" = json!(["INSTANCE_UNKNOWN"]))),
 )]
 async fn instance(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Response {
     let parts = request.into_parts().0;
     let access = match api.admit(&id, &parts).await {
         Ok(access) => access,
-        Err(problem) => return problem_response(&problem),
+        Err(problem) => return Refusal::from(problem).into_response(),
     };
     let region = match api.store.find_instance(&access.instance).await {
         Ok(record) => record.map(|record| record.region),
@@ -188,10 +188,10 @@ impl Api {
     /// Who calls and what it opens. First the key is judged, then the name: so neither a wrong key
     /// nor a right one tells whether another instance exists.
     async fn admit(&self, id: &str, parts: &Parts) -> Result<Admitted, Problem> {
-        if parts.headers.contains_key(AUTHORIZATION) {
+        if parts.headers.contains_key(AUTHORIZATION) && !shows_token(&parts.headers) {
             return self.admit_key(id, &parts.headers).await;
         }
-        let caller = self.identity.caller(parts).await?;
+        let caller = self.identity.member(parts).await?;
         let caller = caller.ok_or_else(problems::key_refused)?.sign_in;
         let own = self.store.list_instances_of(&caller.workspace).await;
         let found = own.map_err(|error| failed(&error))?;

@@ -22,7 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::api::Api;
-use super::identity::{Admin, Caller, Refusal};
+use super::identity::{Admin, Caller, Member, Refusal};
 use super::problems;
 use super::store::desktops::{Desktop, Keeper, Limited, Wish};
 use crate::lifecycle::{Desired, Generation, Order, Size};
@@ -51,9 +51,12 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     get,
     path = "/api/v1/instances",
     responses((status = 200, description = "All of them", body = [DesktopView])),
-    security(("session" = [])),
+    security(("session" = []), ("device" = [])),
 )]
-async fn list(State(api): State<Api>, caller: Caller) -> Result<Json<Vec<DesktopView>>, Refusal> {
+async fn list(
+    State(api): State<Api>,
+    Member(caller): Member,
+) -> Result<Json<Vec<DesktopView>>, Refusal> {
     Ok(Json(view::all(&api, &caller).await?))
 }
 
@@ -108,11 +111,11 @@ async fn create(
     path = "/api/v1/instances/{id}/start",
     params(("id" = String, Path)),
     responses((status = 202, description = "Wanted")),
-    security(("session" = [])),
+    security(("session" = []), ("device" = [])),
     extensions(("x-codes" = json!(["INSTANCE_UNKNOWN", "NOT_MANAGED", "QUOTA_REACHED"]))),
 )]
-async fn start(state: State<Api>, caller: Caller, id: Path<String>) -> Result<StatusCode, Refusal> {
-    wish(state, caller, id, Wish::Start).await
+async fn start(state: State<Api>, member: Member, id: Path<String>) -> Result<StatusCode, Refusal> {
+    wish(state, member, id, Wish::Start).await
 }
 
 /// Wants a desktop to be stopped; its files stay.
@@ -121,11 +124,11 @@ async fn start(state: State<Api>, caller: Caller, id: Path<String>) -> Result<St
     path = "/api/v1/instances/{id}/stop",
     params(("id" = String, Path)),
     responses((status = 202, description = "Wanted")),
-    security(("session" = [])),
+    security(("session" = []), ("device" = [])),
     extensions(("x-codes" = json!(["INSTANCE_UNKNOWN", "NOT_MANAGED"]))),
 )]
-async fn stop(state: State<Api>, caller: Caller, id: Path<String>) -> Result<StatusCode, Refusal> {
-    wish(state, caller, id, Wish::Stop).await
+async fn stop(state: State<Api>, member: Member, id: Path<String>) -> Result<StatusCode, Refusal> {
+    wish(state, member, id, Wish::Stop).await
 }
 
 /// Wants a desktop to begin anew.
@@ -134,20 +137,20 @@ async fn stop(state: State<Api>, caller: Caller, id: Path<String>) -> Result<Sta
     path = "/api/v1/instances/{id}/restart",
     params(("id" = String, Path)),
     responses((status = 202, description = "Wanted")),
-    security(("session" = [])),
+    security(("session" = []), ("device" = [])),
     extensions(("x-codes" = json!(["INSTANCE_UNKNOWN", "NOT_MANAGED", "QUOTA_REACHED"]))),
 )]
 async fn restart(
     state: State<Api>,
-    caller: Caller,
+    member: Member,
     id: Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    wish(state, caller, id, Wish::Restart).await
+    wish(state, member, id, Wish::Restart).await
 }
 
 async fn wish(
     State(api): State<Api>,
-    caller: Caller,
+    Member(caller): Member,
     Path(id): Path<String>,
     wish: Wish,
 ) -> Result<StatusCode, Refusal> {
@@ -221,12 +224,12 @@ struct Log {
     path = "/api/v1/instances/{id}/log",
     params(("id" = String, Path)),
     responses((status = 200, description = "Plain text, in lines", body = Log)),
-    security(("session" = [])),
+    security(("session" = []), ("device" = [])),
     extensions(("x-codes" = json!(["INSTANCE_UNKNOWN"]))),
 )]
 async fn log(
     State(api): State<Api>,
-    caller: Caller,
+    Member(caller): Member,
     Path(id): Path<String>,
 ) -> Result<Json<Log>, Refusal> {
     let desktop = api.desktop_of(&caller, &id).await?;

@@ -3,11 +3,13 @@
 //! The rules are `crate::identity`; here are the database, the clock, the hashing pool and the mail.
 
 mod auth;
+mod devices;
 mod hashing;
 mod links;
 mod mail;
 mod members;
 mod oidc;
+mod possession;
 mod sign_ins;
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +24,7 @@ use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use protocol::Secret;
 use protocol::problem::Problem;
+use protocol::proof::Thumbprint;
 use signalling::io::{problem_response, unix_now};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -29,6 +32,7 @@ use super::problems;
 use super::store::Store;
 use crate::config::oidc::OidcConfig;
 use crate::identity::lockout::{Place, Prefix};
+use crate::identity::nonce::Nonces;
 use crate::identity::password::Peppers;
 use crate::identity::rate::Rates;
 use crate::identity::sign_in::{HandleHash, SignIn, Verdict, hash_of};
@@ -36,6 +40,7 @@ use crate::identity::sign_in_cache::{Seen, SignInCache};
 use crate::identity::{Hosts, WorkspaceId, guard};
 use hashing::Hashing;
 pub(super) use mail::Outbox;
+pub(super) use possession::{Member, name_nonce, shows_token};
 
 /// How exact the time of last use is, in seconds: so seldom a busy sign-in writes.
 const TOUCH_EVERY_SECS: u64 = 60;
@@ -49,7 +54,9 @@ struct Tools {
     hosts: Hosts,
     hashing: Hashing,
     outbox: Outbox,
-    rates: Mutex<Rates>,
+    rates: Mutex<Rates<Prefix>>,
+    device_rates: Mutex<Rates<Thumbprint>>,
+    nonces: Nonces,
     cache: Mutex<SignInCache>,
     oidc: Option<oidc::Provider>,
 }
@@ -61,6 +68,7 @@ impl Identity {
         outbox: Outbox,
         oidc: Option<OidcConfig>,
         peppers: Peppers,
+        nonces: Nonces,
     ) -> Result<Self> {
         let at = |path| format!("{}{path}", hosts.own_origin());
         let back = [oidc::CALLBACK, oidc::SIGNED_OUT].map(at);
@@ -72,6 +80,8 @@ impl Identity {
             hashing: Hashing::new(peppers)?,
             outbox,
             rates: Mutex::default(),
+            device_rates: Mutex::default(),
+            nonces,
             cache: Mutex::default(),
             oidc: oidc.transpose()?,
         })))
@@ -80,6 +90,7 @@ impl Identity {
     pub(super) fn routes() -> OpenApiRouter<Self> {
         OpenApiRouter::new()
             .merge(auth::routes())
+            .merge(devices::routes())
             .merge(links::routes())
             .merge(members::routes())
             .merge(oidc::routes())
@@ -99,7 +110,7 @@ impl Identity {
         self.0.hosts.is_https()
     }
 
-    /// Who shows this cookie at this host; `None` for nobody.
+    /// Who shows this cookie at this host; `None` for nobody. A device's token is no cookie.
     pub(super) async fn caller(&self, parts: &Parts) -> Result<Option<Caller>, Problem> {
         let Some(visit) = self.visit(parts)? else {
             return Ok(None);
@@ -107,33 +118,44 @@ impl Identity {
         let Some(handle) = self.handle(&parts.headers) else {
             return Ok(None);
         };
-        let sign_in = self.check(&handle, &visit.workspace).await?;
+        let hash = hash_of(&handle);
+        let found = self.find(&hash, &visit.workspace, None).await?;
+        let Some(found) = found.filter(|found| found.key().is_none()) else {
+            return Ok(None);
+        };
+        let sign_in = self.judge(found, &hash).await?;
         Ok(sign_in.map(|sign_in| Caller { sign_in, handle }))
     }
 
     /// The workspace asked, if the host means one; a request that changes something must be ours.
     fn visit(&self, parts: &Parts) -> Result<Option<Visit>, Problem> {
-        let host = header(&parts.headers, HOST).unwrap_or_default();
-        let Some(workspace) = self.0.hosts.workspace_at(host) else {
+        let Some(visit) = self.visited(parts) else {
             return Ok(None);
         };
-        let own = self.0.hosts.origin_of(&workspace);
+        let own = self.0.hosts.origin_of(&visit.workspace);
         let origin = header(&parts.headers, ORIGIN);
         let site = header(&parts.headers, "sec-fetch-site");
         let reads = matches!(parts.method, Method::GET | Method::HEAD);
         if !reads && !guard::is_own_page(&own, origin, site) {
             return Err(problems::cross_site());
         }
+        Ok(Some(visit))
+    }
+
+    /// The workspace asked, by whomever, if the host means one.
+    fn visited(&self, parts: &Parts) -> Option<Visit> {
+        let host = header(&parts.headers, HOST).unwrap_or_default();
         let address = parts
             .extensions
             .get::<ConnectInfo<SocketAddr>>()
             .map_or(IpAddr::from([0, 0, 0, 0]), |info| info.0.ip());
-        Ok(Some(Visit {
-            workspace,
+        let device = self.cookie(&parts.headers, guard::device_cookie(self.https()));
+        Some(Visit {
+            workspace: self.0.hosts.workspace_at(host)?,
             network: Prefix::of(address),
-            device: self.cookie(&parts.headers, guard::device_cookie(self.https())),
+            device: device.as_ref().map(hash_of),
             client: client_of(&parts.headers),
-        }))
+        })
     }
 
     /// A WebSocket is opened by a GET, and other pages' sockets carry our cookie too.
@@ -157,25 +179,29 @@ impl Identity {
         (value.len() <= 64).then(|| Secret::new(value))
     }
 
-    async fn check(
+    /// The sign-in that a handle belongs to, or belonged to; what it is worth is still to be judged.
+    /// `key` is the one the caller proved to have: only with the right one it counts as used.
+    async fn find(
         &self,
-        handle: &Secret,
+        hash: &HandleHash,
         workspace: &WorkspaceId,
+        key: Option<Thumbprint>,
     ) -> Result<Option<SignIn>, Problem> {
-        let hash = hash_of(handle);
-        let seen = locked(&self.0.cache).find(&hash, Instant::now());
+        let seen = locked(&self.0.cache).find(hash, Instant::now());
         let found = match seen {
             Some(Seen::Fresh(sign_in)) => Some(sign_in),
             Some(Seen::Due(sign_in)) => {
-                tokio::spawn(self.clone().read_again(hash));
+                tokio::spawn(self.clone().read_again(*hash, key));
                 Some(sign_in)
             }
-            None => self.read(&hash).await?,
+            None => self.read(hash, key).await?,
         };
-        let Some(sign_in) = found.filter(|found| found.workspace == *workspace) else {
-            return Ok(None);
-        };
-        match sign_in.judge(&hash, unix_now()) {
+        Ok(found.filter(|found| found.workspace == *workspace))
+    }
+
+    /// The same if it holds; a handle that only a thief can have ends it.
+    async fn judge(&self, sign_in: SignIn, hash: &HandleHash) -> Result<Option<SignIn>, Problem> {
+        match sign_in.judge(hash, unix_now()) {
             Verdict::Current | Verdict::JustRotated => Ok(Some(sign_in)),
             Verdict::Replayed => {
                 self.end_stolen(&sign_in).await.map_err(failed)?;
@@ -186,8 +212,8 @@ impl Identity {
     }
 
     /// If it fails, whoever asks next reads for themselves and hears of it.
-    async fn read_again(self, hash: HandleHash) {
-        match self.read(&hash).await {
+    async fn read_again(self, hash: HandleHash, key: Option<Thumbprint>) {
+        match self.read(&hash, key).await {
             Ok(Some(sign_in)) if sign_in.judge(&hash, unix_now()) == Verdict::Current => {}
             Ok(_) => locked(&self.0.cache).forget_handle(&hash),
             Err(problem) => tracing::debug!("a sign-in could not be read again: {}", problem.cause),
@@ -195,14 +221,18 @@ impl Identity {
     }
 
     /// From the database; what holds is remembered.
-    async fn read(&self, hash: &HandleHash) -> Result<Option<SignIn>, Problem> {
+    async fn read(
+        &self,
+        hash: &HandleHash,
+        key: Option<Thumbprint>,
+    ) -> Result<Option<SignIn>, Problem> {
         let asked = locked(&self.0.cache).ask(Instant::now());
         let found = self.store().find_sign_in(hash).await.map_err(failed)?;
         let Some(mut sign_in) = found else {
             return Ok(None);
         };
         let now = unix_now();
-        if sign_in.judge(hash, now) == Verdict::Current {
+        if sign_in.key() == key && sign_in.judge(hash, now) == Verdict::Current {
             self.touch(&mut sign_in, now).await?;
             locked(&self.0.cache).remember(sign_in.clone(), asked);
         }
@@ -246,7 +276,8 @@ impl Identity {
 struct Visit {
     workspace: WorkspaceId,
     network: Prefix,
-    device: Option<Secret>,
+    /// The cookie of a browser, or the key of a device.
+    device: Option<HandleHash>,
     client: String,
 }
 
@@ -279,14 +310,14 @@ impl FromRequestParts<Identity> for CostlyVisit {
 impl Visit {
     /// A device only counts as one if it signed in to this account before.
     fn place(&self, known_device: bool) -> Place {
-        match &self.device {
-            Some(device) if known_device => Place::Device(hash_of(device)),
+        match self.device {
+            Some(device) if known_device => Place::Device(device),
             _ => Place::Network(self.network),
         }
     }
 }
 
-/// A member who is signed in.
+/// A member who is signed in, at a browser unless [`Member`] says otherwise.
 pub(super) struct Caller {
     pub(super) sign_in: SignIn,
     handle: Secret,
@@ -345,7 +376,11 @@ impl From<anyhow::Error> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        problem_response(&self.0)
+        let mut response = problem_response(&self.0);
+        response
+            .headers_mut()
+            .extend(possession::challenge(self.0.code));
+        response
     }
 }
 

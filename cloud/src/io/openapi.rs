@@ -170,6 +170,10 @@ fn codes(operation: &Map<String, Value>) -> Vec<Code> {
     } else if schemes.contains("session") {
         codes.push(Code::SignInRequired);
     }
+    if schemes.contains("device") {
+        codes.extend([Code::DeviceProofRefused, Code::DeviceNonceNeeded]);
+        codes.extend([Code::DeviceEnded, Code::TooMany, Code::WorkspaceUnknown]);
+    }
     if takes("requestBody") {
         codes.extend([Code::BadMessage, Code::MessageTooLarge]);
     }
@@ -212,6 +216,11 @@ fn security() -> Value {
             "type": "http",
             "scheme": "bearer",
             "description": "An access key, which opens one instance.",
+        },
+        "device": {
+            "type": "http",
+            "scheme": "DPoP",
+            "description": "The token of a device, with a proof by its key in the header `DPoP` (RFC 9449; ES256 or EdDSA with Ed25519). Every answer names the nonce of the next proof in `DPoP-Nonce`.",
         },
     })
 }

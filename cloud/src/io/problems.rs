@@ -256,6 +256,46 @@ pub(super) fn logout_token_refused() -> Problem {
     )
 }
 
+pub(super) fn proof_refused(why: &str) -> Problem {
+    Problem::new(
+        Code::DeviceProofRefused,
+        format!("The proof of the device's key does not hold: {why}."),
+        "Make a new proof for every request, with the key that the device signed in with; set the clock if it is wrong.",
+    )
+}
+
+pub(super) fn nonce_needed() -> Problem {
+    Problem::new(
+        Code::DeviceNonceNeeded,
+        "The proof of the device's key lacks the service's newest nonce.",
+        "Make a new proof with the nonce of the header DPoP-Nonce.",
+    )
+}
+
+pub(super) fn device_ended() -> Problem {
+    Problem::new(
+        Code::DeviceEnded,
+        "The device was signed out, or its token is wrong or too old.",
+        "Sign in again on the device.",
+    )
+}
+
+pub(super) fn device_name(len_max: usize) -> Problem {
+    Problem::new(
+        Code::BadMessage,
+        "This is no name for a device.",
+        format!("Use 1 to {len_max} characters in one line."),
+    )
+}
+
+pub(super) fn devices_full(max: u32) -> Problem {
+    Problem::new(
+        Code::QuotaReached,
+        format!("Your account has as many devices as it may have: {max}."),
+        "Sign one out in the dashboard, under Sessions.",
+    )
+}
+
 pub(super) fn too_many() -> Problem {
     Problem::new(
         Code::TooMany,

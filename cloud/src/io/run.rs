@@ -22,7 +22,7 @@ use super::args::LogFormat;
 use super::container::Containers;
 use super::desktops::EVENT_SOCKETS_MAX;
 use super::embedded::Embedded;
-use super::identity::{Identity, Outbox};
+use super::identity::{Identity, Outbox, name_nonce};
 use super::keeper::Keeper;
 use super::pages::Transport;
 use super::state::StateFolder;
@@ -31,6 +31,7 @@ use super::store::{self, Store};
 use super::{api, metrics, openapi, pages, pepper_file, problems};
 use crate::config::{Bus, Config, RetentionConfig};
 use crate::identity::Hosts;
+use crate::identity::nonce::Nonces;
 use crate::metrics::Metrics;
 
 /// Requests under way get so long to finish when the service stops.
@@ -40,6 +41,8 @@ const FINISH_WITHIN: Duration = Duration::from_secs(5);
 const RECONCILE_EVERY: Duration = Duration::from_millis(700);
 /// Expired rows cost room only.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
+/// What the key of the nonces is derived for: nodes with one signing key know each other's.
+const NONCES: &str = "nonces of device proofs";
 /// Requests to the database that may wait.
 const STORE_QUEUE_MAX: usize = 1024;
 
@@ -85,7 +88,7 @@ pub(super) async fn serve(config: &Config) -> Result<()> {
         store: store.clone(),
         granter,
         signalling: signalling.clone(),
-        identity: identity(config, &store, outbox, &url)?,
+        identity: identity(config, &state, &store, outbox, &url)?,
         keeper,
         status: Status::start(config.status_folder(), watched)?,
         metrics,
@@ -151,10 +154,18 @@ fn granter(config: &Config, state: &StateFolder, url: &str) -> Result<Arc<Grante
     Ok(Arc::new(granter))
 }
 
-fn identity(config: &Config, store: &Store, outbox: Outbox, url: &str) -> Result<Identity> {
+fn identity(
+    config: &Config,
+    state: &StateFolder,
+    store: &Store,
+    outbox: Outbox,
+    url: &str,
+) -> Result<Identity> {
+    let nonces = Nonces::new(state.key.derive(NONCES));
     let hosts = Hosts::new(url, config.identity.host_suffix.as_deref());
     let peppers = pepper_file::read(&config.identity)?;
-    Identity::new(store.clone(), hosts, outbox, config.oidc.clone(), peppers)
+    let oidc = config.oidc.clone();
+    Identity::new(store.clone(), hosts, outbox, oidc, peppers, nonces)
 }
 
 /// Every route, under the headers that every answer carries.
@@ -166,12 +177,14 @@ pub(super) fn router(api: api::Api, url: &str) -> Router {
     };
     let signalling = signalling::io::routes(api.signalling.clone(), Origins::new([url]));
     let status = api.status.clone().routes();
+    let nonces = middleware::from_fn_with_state(api.identity.clone(), name_nonce);
     let counting = middleware::from_fn_with_state(api.metrics.clone(), metrics::count);
     openapi::router(api)
         .merge(status)
         .merge(signalling)
         .merge(pages::routes())
         .fallback(async || problem_response(&problems::not_found()))
+        .layer(nonces)
         .layer(middleware::from_fn(problems::say))
         .layer(middleware::from_fn(pages::refuse_nul))
         .layer(middleware::from_fn_with_state(

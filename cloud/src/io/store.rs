@@ -28,11 +28,13 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0025_claims.sql"),
     include_str!("../../migrations/0026_client_region.sql"),
     include_str!("../../migrations/0027_lockout.sql"),
+    include_str!("../../migrations/0028_devices.sql"),
 ];
 /// Revocations are looked at for so long after they happened; sessions end within seconds.
 const REVOKED_WITHIN: Duration = Duration::from_secs(3600);
 
 pub(crate) mod desktops;
+mod devices;
 mod engine;
 pub(crate) mod fault;
 pub(crate) mod identity;

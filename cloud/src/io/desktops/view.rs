@@ -55,12 +55,14 @@ pub(super) async fn one(api: &Api, caller: &Caller, desktop: &Desktop) -> Deskto
 fn may(caller: &Caller, desktop: &Desktop, state: State) -> Vec<&'static str> {
     let managed = desktop.keeper == Keeper::Driver;
     let stopped = desktop.order.desired == Desired::Stopped;
+    let own = &caller.sign_in;
     [
         ("connect", state == State::Online),
         ("start", managed && stopped),
         ("stop", managed && !stopped),
         ("restart", managed && !stopped),
-        ("delete", caller.sign_in.role.may_administer()),
+        // Who administers does so at a browser.
+        ("delete", own.role.may_administer() && own.device.is_none()),
     ]
     .into_iter()
     .filter_map(|(verb, may)| may.then_some(verb))

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{Caller, CostlyVisit, Identity, Refusal, Visit};
+use super::{Caller, CostlyVisit, Identity, Member, Refusal, Visit};
 use crate::access::secret_from;
 use crate::identity::lockout::Place;
 use crate::identity::sign_in::{AGE_MAX, SignIn, Verdict, hash_of, successor};
@@ -71,44 +71,48 @@ async fn sign_in(
     CostlyVisit(visit): CostlyVisit,
     Json(credentials): Json<Credentials>,
 ) -> Result<Response, Refusal> {
-    identity.0.hashing.has_room()?;
-    let email = Email::parse(&credentials.email).ok_or_else(problems::sign_in_failed)?;
-    let place = identity.place_of(&visit, &email).await?;
-    let counted = identity.store().count_attempt(&email, place, unix_now());
-    if let Some(wait) = counted.await? {
-        return Err(problems::account_locked(wait).into());
-    }
-    let account = identity.store().find_account(&email).await?;
-    let stored = account
-        .as_ref()
-        .and_then(|account| account.password.clone());
-    let shown = credentials.password.clone();
-    let right = identity.0.hashing.verify(shown, stored).await?;
-    let member = match &account {
-        Some(account) => {
-            identity
-                .store()
-                .find_member(&visit.workspace, &account.id)
-                .await?
-        }
-        None => None,
-    };
-    let (Some(account), Some(member), true) = (account, member, right) else {
-        identity
-            .audit(&visit.workspace, "-", "sign-in failed", email.as_str())
-            .await?;
-        return Err(problems::sign_in_failed().into());
-    };
-    identity.store().forget_attempts(&email, place).await?;
-    if !account.confirmed {
-        return Err(problems::email_unconfirmed().into());
-    }
-    identity.renew(&account, credentials.password).await?;
-    let (_, response) = identity.start(&visit, &account, member.role).await?;
+    let (account, role) = identity.authenticate(&visit, credentials).await?;
+    let (_, response) = identity.start(&visit, &account, role).await?;
     Ok(response)
 }
 
 impl Identity {
+    /// The member of the workspace whose email and password these are.
+    pub(super) async fn authenticate(
+        &self,
+        visit: &Visit,
+        credentials: Credentials,
+    ) -> Result<(Account, MemberRole), Refusal> {
+        let store = self.store();
+        self.0.hashing.has_room()?;
+        let email = Email::parse(&credentials.email).ok_or_else(problems::sign_in_failed)?;
+        let place = self.place_of(visit, &email).await?;
+        if let Some(wait) = store.count_attempt(&email, place, unix_now()).await? {
+            return Err(problems::account_locked(wait).into());
+        }
+        let account = store.find_account(&email).await?;
+        let stored = account
+            .as_ref()
+            .and_then(|account| account.password.clone());
+        let shown = credentials.password.clone();
+        let right = self.0.hashing.verify(shown, stored).await?;
+        let member = match &account {
+            Some(account) => store.find_member(&visit.workspace, &account.id).await?,
+            None => None,
+        };
+        let (Some(account), Some(member), true) = (account, member, right) else {
+            self.audit(&visit.workspace, "-", "sign-in failed", email.as_str())
+                .await?;
+            return Err(problems::sign_in_failed().into());
+        };
+        store.forget_attempts(&email, place).await?;
+        if !account.confirmed {
+            return Err(problems::email_unconfirmed().into());
+        }
+        self.renew(&account, credentials.password).await?;
+        Ok((account, member.role))
+    }
+
     /// Stores a password anew that was made with an older pepper, or with none; unless somebody
     /// changed it meanwhile.
     async fn renew(&self, account: &Account, password: Secret) -> Result<(), Refusal> {
@@ -126,7 +130,7 @@ impl Identity {
 
     async fn place_of(&self, visit: &Visit, email: &Email) -> Result<Place, Refusal> {
         let known = match &visit.device {
-            Some(device) => self.store().knows_device(&hash_of(device), email).await?,
+            Some(device) => self.store().knows_device(device, email).await?,
             None => false,
         };
         Ok(visit.place(known))
@@ -154,6 +158,7 @@ impl Identity {
             used_unix: now.as_secs(),
             ended: false,
             client: visit.client.clone(),
+            device: None,
         };
         self.store().start_sign_in(&sign_in).await?;
         self.store()
@@ -172,6 +177,24 @@ impl Identity {
         ]);
         let response = (cookies, Json(about(&sign_in))).into_response();
         Ok((sign_in, response))
+    }
+
+    /// The successor of the caller's handle, the same for all who ask at once; `None` if the sign-in
+    /// has ended meanwhile.
+    pub(super) async fn rotate(&self, caller: &Caller) -> Result<Option<Secret>, Refusal> {
+        let old = hash_of(&caller.handle);
+        let salt: [u8; 32] = rand::random();
+        let proposed = hash_of(&successor(&caller.handle, &salt));
+        let now = unix_now();
+        self.store()
+            .rotate_sign_in(&old, &proposed, &salt, now)
+            .await?;
+        self.forget(&caller.sign_in.account);
+        let stored = self.store().find_sign_in(&old).await?;
+        let previous = stored
+            .filter(|stored| stored.judge(&old, unix_now()) == Verdict::JustRotated)
+            .and_then(|stored| stored.previous);
+        Ok(previous.map(|previous| successor(&caller.handle, &previous.salt)))
     }
 
     fn session_cookie(&self, handle: &Secret) -> String {
@@ -250,20 +273,8 @@ async fn sign_out_everywhere(
     security(("session" = [])),
 )]
 async fn refresh(State(identity): State<Identity>, caller: Caller) -> Result<Response, Refusal> {
-    let old = hash_of(&caller.handle);
-    let salt: [u8; 32] = rand::random();
-    let proposed = hash_of(&successor(&caller.handle, &salt));
-    identity
-        .store()
-        .rotate_sign_in(&old, &proposed, &salt, unix_now())
-        .await?;
-    identity.forget(&caller.sign_in.account);
-    let stored = identity.store().find_sign_in(&old).await?;
-    let previous = stored
-        .filter(|stored| stored.judge(&old, unix_now()) == Verdict::JustRotated)
-        .and_then(|stored| stored.previous)
-        .ok_or_else(problems::sign_in_required)?;
-    let next = successor(&caller.handle, &previous.salt);
+    let next = identity.rotate(&caller).await?;
+    let next = next.ok_or_else(problems::sign_in_required)?;
     let cookie = [(SET_COOKIE, identity.session_cookie(&next))];
     Ok((cookie, Json(about(&caller.sign_in))).into_response())
 }
@@ -273,9 +284,9 @@ async fn refresh(State(identity): State<Identity>, caller: Caller) -> Result<Res
     get,
     path = "/api/v1/me",
     responses((status = 200, description = "The caller", body = Me)),
-    security(("session" = [])),
+    security(("session" = []), ("device" = [])),
 )]
-async fn me(caller: Caller) -> Json<Me> {
+async fn me(Member(caller): Member) -> Json<Me> {
     Json(about(&caller.sign_in))
 }
 

@@ -1,4 +1,4 @@
-//! The caller's own sign-ins: where they are signed in, and the end of one.
+//! The caller's own sign-ins at browsers: where they are signed in, and the end of one.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -48,6 +48,7 @@ async fn list(State(identity): State<Identity>, caller: Caller) -> Result<Json<V
     let now = unix_now();
     let rows = sign_ins
         .iter()
+        .filter(|sign_in| sign_in.device.is_none())
         .filter(|sign_in| sign_in.judge(&sign_in.handle_hash, now) == Verdict::Current)
         .map(|sign_in| Row {
             id: sign_in.id.clone(),

@@ -135,11 +135,14 @@ async fn a_taken_port_is_named_with_the_next_step() {
 
 mod attacks;
 mod desktops;
+mod devices;
 pub(in crate::io) mod identity;
 mod nodes;
 
 pub(in crate::io) struct Server {
     address: SocketAddr,
+    /// As it is known outside.
+    url: String,
     store: Store,
     /// Opens "desk"; "other" exists too.
     key: String,
@@ -168,27 +171,44 @@ impl Server {
             .await
             .unwrap();
         let key = key.to_text().expose().to_owned();
-        Self::serve(folder, store, key, peppers).await
+        Self::serve(folder, store, key, peppers, None).await
     }
 
     /// Another node on the same database.
     async fn beside(&self) -> Self {
-        let (folder, key) = (self.folder.clone(), self.key.clone());
-        let store = folder.open().await;
-        Self::serve(folder, store, key, Peppers::default()).await
+        self.another(None).await
     }
 
-    async fn serve(folder: Arc<Folder>, store: Store, key: String, peppers: Peppers) -> Self {
+    /// The same, behind the address of this one, as a load balancer makes it.
+    async fn beside_as_one(&self) -> Self {
+        self.another(Some(self.url.clone())).await
+    }
+
+    async fn another(&self, url: Option<String>) -> Self {
+        let (folder, key) = (self.folder.clone(), self.key.clone());
+        let store = folder.open().await;
+        Self::serve(folder, store, key, Peppers::default(), url).await
+    }
+
+    async fn serve(
+        folder: Arc<Folder>,
+        store: Store,
+        key: String,
+        peppers: Peppers,
+        url: Option<String>,
+    ) -> Self {
         let signing = SigningKey::from_seed([3; 32]).unwrap();
         let granter = Arc::new(Granter::new(&signing, vec![], Terms::default()).unwrap());
         let signalling = start_signalling(granter.clone(), &store).await.unwrap();
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let url = format!("http://{address}");
+        let url = url.unwrap_or_else(|| format!("http://{address}"));
         let hosts = Hosts::new(&url, None);
         let outbox = Outbox::into_folder(folder.path().join("mail"), Arc::default()).unwrap();
+        let nonces = Nonces::new(signing.derive(NONCES));
+        let identity = Identity::new(store.clone(), hosts, outbox, None, peppers, nonces);
         let api = api::Api {
-            identity: Identity::new(store.clone(), hosts, outbox, None, peppers).unwrap(),
+            identity: identity.unwrap(),
             store: store.clone(),
             granter,
             keeper: Keeper::start(store.clone(), signalling.clone(), Pretend::default()),
@@ -203,6 +223,7 @@ impl Server {
         tokio::spawn(axum::serve(listener, router).into_future());
         Self {
             address,
+            url,
             store,
             key,
             folder,

@@ -6,12 +6,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use protocol::proof::Thumbprint;
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
 use super::{Kind, Store, from_word, hash, seconds, text, unix, word};
+use crate::identity::device::{Device, DeviceName};
 use crate::identity::link::Purpose;
 use crate::identity::sign_in::{HandleHash, Previous, SignIn};
 use crate::identity::{Email, MemberRole, WorkspaceId};
@@ -53,7 +55,8 @@ pub(crate) struct AuditEntry {
     pub(crate) subject: String,
 }
 
-const SIGN_IN: &str = "SELECT s.*, a.email, m.role FROM sign_in s \
+/// A sign-in with what it needs of its account and member; a removed member has none.
+pub(super) const SIGN_IN: &str = "SELECT s.*, a.email, m.role FROM sign_in s \
      JOIN account a ON a.id = s.account \
      JOIN member m ON m.account = s.account AND m.workspace = s.workspace \
      WHERE m.removed_unix IS NULL AND ";
@@ -546,7 +549,7 @@ fn link(row: &AnyRow) -> Result<Link> {
     })
 }
 
-fn sign_in(row: &AnyRow) -> Result<SignIn> {
+pub(super) fn sign_in(row: &AnyRow) -> Result<SignIn> {
     let rotated: Option<i64> = row.try_get("rotated_unix")?;
     let previous = match rotated {
         None => None,
@@ -568,7 +571,19 @@ fn sign_in(row: &AnyRow) -> Result<SignIn> {
         used_unix: unix(row, "used_unix")?,
         ended: row.try_get::<Option<i64>, _>("ended_unix")?.is_some(),
         client: text(row, "client")?,
+        device: device(row)?,
     })
+}
+
+fn device(row: &AnyRow) -> Result<Option<Device>> {
+    let name: Option<String> = row.try_get("device_name")?;
+    let Some(name) = name else {
+        return Ok(None);
+    };
+    Ok(Some(Device {
+        name: DeviceName::parse(&name).context("a stored name of a device is none")?,
+        key: Thumbprint::from_bytes(hash(row, "device_key")?),
+    }))
 }
 
 fn stored_email(row: &AnyRow) -> Result<Email> {

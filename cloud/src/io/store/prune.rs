@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Store, seconds};
+use crate::identity::device;
 use crate::identity::sign_in::{AGE_MAX, IDLE_MAX};
 
 /// Rows one statement deletes: it holds the only write lock of SQLite for some milliseconds.
@@ -16,7 +17,19 @@ const KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 /// Rows that say nothing any more: table, key, and which of them; `$1` is a time.
 const EXPIRED: &[(&str, &str, &str, Age)] = &[
     ("sign_in", "id", "ended_unix < $1", Age::Kept),
-    ("sign_in", "id", "used_unix < $1", Age::Idle),
+    (
+        "sign_in",
+        "id",
+        "used_unix < $1 AND device_key IS NULL",
+        Age::Idle,
+    ),
+    ("sign_in", "id", "used_unix < $1", Age::IdleDevice),
+    (
+        "device_proof",
+        "fingerprint",
+        "expires_unix < $1",
+        Age::None,
+    ),
     ("link", "hash", "expires_unix < $1", Age::Kept),
     ("device", "hash", "created_unix < $1", Age::Device),
     ("access", "id", "revoked_unix < $1", Age::Kept),
@@ -38,8 +51,10 @@ const EXPIRED: &[(&str, &str, &str, Age)] = &[
 
 #[derive(Clone, Copy)]
 enum Age {
+    None,
     Kept,
     Idle,
+    IdleDevice,
     Device,
     Audit,
     Failure,
@@ -51,8 +66,10 @@ impl Store {
         let mut pruned = 0;
         for (table, key, expired, age) in EXPIRED {
             let before = match age {
+                Age::None => unix_now,
                 Age::Kept => unix_now.saturating_sub(KEPT),
                 Age::Idle => unix_now.saturating_sub(IDLE_MAX + KEPT),
+                Age::IdleDevice => unix_now.saturating_sub(device::IDLE_MAX + KEPT),
                 Age::Device => unix_now.saturating_sub(AGE_MAX + KEPT),
                 Age::Audit => unix_now.saturating_sub(audit),
                 Age::Failure => self.oldest_failure(unix_now).await?,
