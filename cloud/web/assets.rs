@@ -7,6 +7,8 @@
     web::asset!("/dashboard", "element.js"),
     web::asset!("/dashboard", "entrance.js"),
     web::asset!("/dashboard", "rooms.js"),
+    web::asset!("/dashboard", "rows.js"),
+    web::asset!("/dashboard", "devices.js"),
     web::asset!("/dashboard", "desktops.js"),
     web::asset!("/dashboard", "news.js"),
 ]

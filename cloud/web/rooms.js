@@ -1,8 +1,10 @@
 /** What a member sees besides desktops: members, where they are signed in, and the audit log. */
 
 import { Refused, call } from "./api.js";
+import { devices, devicesOf } from "./devices.js";
 import { announce, element, field, problemBox } from "./element.js";
 import { providerButton } from "./entrance.js";
+import { action, when } from "./rows.js";
 
 /** @typedef {{email: string, role: string, workspace: string}} Me */
 
@@ -26,35 +28,9 @@ function memberRow(/** @type {any} */ member, /** @type {Me} */ me, /** @type {E
   if (member.locked) {
     row.append(action(`Unlock`, member.email, row, () => call("POST", `${path}/unlock`), list));
   }
-  row.append(action("Remove", member.email, row, () => call("DELETE", path), list));
+  const [button, place] = devicesOf(member);
+  row.append(button, action("Remove", member.email, row, () => call("DELETE", path), list), place);
   return row;
-}
-
-/**
- * A button that does one thing to one row. What it did is announced, the row goes or is renewed.
- *
- * @param {string} verb
- * @param {string} subject
- * @param {Element} row
- * @param {() => Promise<unknown>} act
- * @param {Element} list takes the focus when the row goes
- */
-function action(verb, subject, row, act, list) {
-  const button = element("button", { class: "button", type: "button", "aria-label": `${verb} ${subject}` }, verb);
-  button.addEventListener("click", async () => {
-    try {
-      await act();
-      if (verb === "Unlock") button.remove();
-      else row.remove();
-      list.setAttribute("tabindex", "-1");
-      /** @type {HTMLElement} */ (list).focus();
-      announce(`${verb}: ${subject}. Done.`);
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      row.append(problemBox(error.problem));
-    }
-  });
-  return button;
 }
 
 function invitation() {
@@ -92,6 +68,7 @@ export async function sessions() {
     location.assign(then?.continue_at ?? "/sign-in");
   });
   const page = element("div", {}, element("h1", {}, "Where you are signed in"), list, element("p", {}, everywhere));
+  page.append(await devices());
   const { oidc } = await call("GET", "/auth/ways");
   if (oidc) page.append(await linking(oidc.name));
   return page;
@@ -125,8 +102,4 @@ export async function audit() {
   }
   const save = element("a", { class: "button", href: "/api/v1/audit/export", download: "" }, "Export");
   return element("div", {}, element("h1", {}, "Audit log"), element("p", {}, save), list);
-}
-
-function when(/** @type {number} */ unix) {
-  return new Date(unix * 1000).toLocaleString();
 }

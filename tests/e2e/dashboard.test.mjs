@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { Device } from "./device.mjs";
 import { House, Viewer, until } from "./house.mjs";
 import { accessible, withPage as inPage } from "./page.mjs";
 
@@ -145,6 +146,50 @@ test("a sign-in is ended from another browser, and the audit log says so", async
     await accessible(page);
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.getByRole("heading", { name: "Sign in" }).waitFor();
+  });
+});
+
+test("a device is seen and signed out in the dashboard, and a member's by the owner", async () => {
+  const laptop = await Device.make(house.dashboard_url);
+  const added = await laptop.signIn(house.admin, "Ada's laptop");
+  assert.equal(added.token_type, "DPoP", JSON.stringify(added));
+  assert.equal((await laptop.call("GET", "/me")).email, house.admin.email);
+  assert.ok((await laptop.call("POST", "/instances/desk/tickets")).ticket, "it may connect");
+  await withPage("/", async (page, viewer) => {
+    await signIn(page);
+    await room(page, "Sessions", "Where you are signed in");
+    await page.getByText("Ada's laptop").waitFor();
+    await page.getByText(`key ${added.thumbprint.slice(0, 12)}`).waitFor();
+    await accessible(page);
+    await viewer.shot("dashboard-devices");
+    await page.getByRole("button", { name: "Sign out Ada's laptop" }).press("Enter");
+    await page.getByText("Ada's laptop. Done.").waitFor({ state: "attached" });
+    assert.equal(await page.getByRole("listitem").filter({ hasText: "laptop" }).count(), 0);
+    assert.equal((await laptop.call("GET", "/me")).code, "DEVICE_ENDED");
+
+    await room(page, "Members", "Members");
+    await page.getByLabel("Invite by email").fill("gardener@example.org");
+    await page.getByRole("button", { name: "Invite" }).click();
+    await page.getByText("An invitation is on its way").waitFor();
+    await withPage(mailedLink("gardener@example.org"), async (guest) => {
+      await guest.getByLabel("Choose a password").fill(PASSWORD);
+      await guest.getByRole("button", { name: "Accept the invitation" }).click();
+      await guest.getByText("Online").waitFor();
+    });
+    const shed = await Device.make(house.dashboard_url);
+    await shed.signIn({ email: "gardener@example.org", password: PASSWORD }, "Shed");
+    assert.equal((await shed.call("GET", "/me")).role, "member");
+    await page.reload();
+    await page.getByRole("button", { name: "Devices of gardener@example.org" }).click();
+    await page.getByText("Shed").waitFor();
+    await accessible(page);
+    await viewer.shot("dashboard-devices-of-member");
+    await page.getByRole("button", { name: "Sign out Shed of gardener@example.org" }).click();
+    await page.getByText("Done.").waitFor({ state: "attached" });
+    assert.equal((await shed.call("GET", "/me")).code, "DEVICE_ENDED");
+    await room(page, "Audit", "Audit log");
+    await page.getByText("ended a device · Shed of gardener@example.org").waitFor();
+    await page.getByText("added a device · Ada's laptop").waitFor();
   });
 });
 
