@@ -7,6 +7,7 @@ use protocol::id::InstanceId;
 use protocol::mistake::Mistake;
 use serde::Deserialize;
 
+use crate::chroma::ChromaChoice;
 use crate::encode::EncoderChoice;
 
 /// `agent-host.toml`.
@@ -34,6 +35,9 @@ pub struct Video {
     /// `auto`, `x264`, `openh264`, or `vaapi` and `nvenc`, which are untested on hardware.
     #[serde(default)]
     pub encoder: EncoderChoice,
+    /// `"auto"`: 4:4:4 for viewers that decode it, where the screen shows the difference.
+    #[serde(default)]
+    pub chroma: ChromaChoice,
 }
 
 /// What viewers hear.
@@ -240,6 +244,15 @@ encoder = "x264"
             refused(&text),
             "line 9: there is no key \"bitrat\"; did you mean \"bitrate\"?"
         );
+    }
+
+    #[test]
+    fn chroma_is_chosen_by_the_screen_unless_the_file_says_4_2_0() {
+        let chroma = |text: &str| Config::parse(text, Overrides::default()).map(|c| c.video.chroma);
+        assert_eq!(chroma(GOOD), Ok(ChromaChoice::Auto));
+        let text = format!("{GOOD}chroma = \"420\"\n");
+        assert_eq!(chroma(&text), Ok(ChromaChoice::Yuv420));
+        assert!(refused(&text.replace("420", "444")).contains("line 8"));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! H.264 encoders behind one face, and the measured choice between them.
 //!
-//! Every encoder makes constrained baseline, Annex B, parameter sets in front of each key frame,
-//! no B frames, BT.709 limited range in the VUI. The caller says how each frame is to be coded:
-//! kind, quantiser, and which macroblocks are plain copies. Bits per second are the business of
-//! [`rate`](crate::rate).
+//! Every encoder makes constrained baseline, or High 4:4:4 Predictive of a 4:4:4 picture: Annex B,
+//! parameter sets in front of each key frame, no B frames, BT.709 limited range in the VUI. The
+//! caller says how each frame is to be coded: kind, quantiser, and which macroblocks are plain
+//! copies. Bits per second are the business of [`rate`](crate::rate).
 
 #[cfg(feature = "hardware")]
 pub mod ffmpeg;
@@ -34,6 +34,8 @@ pub mod x264;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use protocol::control::Chroma;
+
 use crate::damage::Rect;
 use crate::picture::Picture;
 
@@ -59,7 +61,7 @@ pub struct Order {
     pub bitrate_bps: u64,
 }
 
-/// Turns pictures into H.264. One per picture size.
+/// Turns pictures into H.264. One per picture size and chroma.
 pub trait Encoder: Send {
     fn name(&self) -> EncoderName;
 
@@ -95,6 +97,14 @@ impl EncoderName {
     /// Whether nobody here has run it on what it is made for.
     pub fn is_untested(self) -> bool {
         matches!(self, Self::Vaapi | Self::Nvenc)
+    }
+
+    /// The finest it codes.
+    pub fn chroma(self) -> Chroma {
+        match self {
+            Self::X264 => Chroma::Yuv444,
+            Self::OpenH264 | Self::Vaapi | Self::Nvenc => Chroma::Yuv420,
+        }
     }
 }
 
@@ -154,7 +164,7 @@ pub enum EncodeError {
     Failed { encoder: &'static str, why: String },
 }
 
-/// Opens an encoder for pictures of this size.
+/// Opens an encoder for pictures of this size and chroma.
 ///
 /// # Errors
 ///
@@ -164,10 +174,17 @@ pub fn open(
     name: EncoderName,
     width: usize,
     height: usize,
+    chroma: Chroma,
 ) -> Result<Box<dyn Encoder>, EncodeError> {
+    if chroma > name.chroma() {
+        return Err(EncodeError::Unavailable {
+            encoder: name.as_str(),
+            why: "it has no 4:4:4".into(),
+        });
+    }
     match name {
         #[cfg(feature = "x264")]
-        EncoderName::X264 => Ok(Box::new(x264::X264::open(width, height)?)),
+        EncoderName::X264 => Ok(Box::new(x264::X264::open(width, height, chroma)?)),
         #[cfg(not(feature = "x264"))]
         EncoderName::X264 => Err(EncodeError::Unavailable {
             encoder: "x264",
@@ -198,6 +215,8 @@ pub struct Trial {
 const TRIAL_FRAMES: u32 = 9;
 /// Small enough to cost little memory, large enough to tell the encoders apart.
 const TRIAL_SIZE: (u32, u32) = (960, 544);
+/// What they all code.
+const TRIAL_CHROMA: Chroma = Chroma::Yuv420;
 
 /// Tries every encoder that may be used.
 #[cfg(feature = "io")]
@@ -207,8 +226,13 @@ pub fn measure(choice: EncoderChoice, mut clock: impl FnMut() -> Instant) -> Vec
         .iter()
         .map(|&name| Trial {
             name,
-            result: open(name, TRIAL_SIZE.0 as usize, TRIAL_SIZE.1 as usize)
-                .and_then(|mut encoder| try_out(&mut *encoder, &mut clock)),
+            result: open(
+                name,
+                TRIAL_SIZE.0 as usize,
+                TRIAL_SIZE.1 as usize,
+                TRIAL_CHROMA,
+            )
+            .and_then(|mut encoder| try_out(&mut *encoder, &mut clock)),
         })
         .collect()
 }
@@ -228,7 +252,7 @@ pub fn try_out(
     encoder: &mut dyn Encoder,
     clock: &mut impl FnMut() -> Instant,
 ) -> Result<Duration, EncodeError> {
-    let mut picture = Picture::new(TRIAL_SIZE.0, TRIAL_SIZE.1);
+    let mut picture = Picture::new(TRIAL_SIZE.0, TRIAL_SIZE.1, TRIAL_CHROMA);
     let mut times = Vec::new();
     for i in 0..TRIAL_FRAMES {
         let rect = Rect::new(32 + 16 * i, 64, 16, 16);
@@ -300,9 +324,15 @@ mod real {
             .collect()
     }
 
-    fn check(name: EncoderName) {
-        let mut encoder = open(name, 320, 192).unwrap();
-        let mut picture = Picture::new(320, 192);
+    /// Constrained baseline: profile_idc 66, constraint_set1 set.
+    const BASELINE: [u8; 2] = [66, 0x40];
+    /// High 4:4:4 Predictive: profile_idc 244.
+    #[cfg(feature = "x264")]
+    const HIGH_444: [u8; 2] = [244, 0];
+
+    fn check(name: EncoderName, chroma: Chroma, [profile, constraints]: [u8; 2]) {
+        let mut encoder = open(name, 320, 192, chroma).unwrap();
+        let mut picture = Picture::new(320, 192, chroma);
         let mut code = |picture: &mut Picture, kind| {
             let order = Order {
                 kind,
@@ -318,10 +348,9 @@ mod real {
         let types = nal_types(&key);
         assert!(types.starts_with(&[7, 8]), "{types:?}");
         assert!(types.contains(&5), "{types:?}");
-        // Constrained baseline: profile_idc 66, constraint_set1 set.
         let sps = key.windows(4).position(|w| w == [0, 0, 1, 0x67]).unwrap() + 4;
-        assert_eq!(key[sps], 66);
-        assert_ne!(key[sps + 1] & 0x40, 0);
+        assert_eq!(key[sps], profile);
+        assert_eq!(key[sps + 1] & constraints, constraints);
 
         let still = code(&mut picture, FrameKind::Delta);
         assert!(
@@ -337,12 +366,23 @@ mod real {
     #[cfg(feature = "x264")]
     #[test]
     fn x264_makes_constrained_baseline_with_headers_in_front_of_each_key_frame() {
-        check(EncoderName::X264);
+        check(EncoderName::X264, Chroma::Yuv420, BASELINE);
+    }
+
+    #[cfg(feature = "x264")]
+    #[test]
+    fn x264_codes_4_4_4_with_new_headers_and_a_still_screen_costs_as_little() {
+        check(EncoderName::X264, Chroma::Yuv444, HIGH_444);
+    }
+
+    #[test]
+    fn openh264_refuses_4_4_4() {
+        assert!(open(EncoderName::OpenH264, 320, 192, Chroma::Yuv444).is_err());
     }
 
     #[test]
     fn openh264_makes_constrained_baseline_with_headers_in_front_of_each_key_frame() {
-        check(EncoderName::OpenH264);
+        check(EncoderName::OpenH264, Chroma::Yuv420, BASELINE);
     }
 
     #[cfg(feature = "x264")]
@@ -352,8 +392,8 @@ mod real {
         let finest_first = [12, 14, 17, 21, 22, 25, 30, 44, 48];
         for kind in [FrameKind::Key, FrameKind::Delta] {
             let sizes = finest_first.map(|qp| {
-                let mut encoder = open(EncoderName::X264, 320, 192).unwrap();
-                let mut picture = Picture::new(320, 192);
+                let mut encoder = open(EncoderName::X264, 320, 192, Chroma::Yuv420).unwrap();
+                let mut picture = Picture::new(320, 192, Chroma::Yuv420);
                 let mut code = |picture: &mut Picture, kind| {
                     let (qp, bitrate_bps) = (Qp(qp), 8_000_000);
                     picture.plan();

@@ -1,8 +1,8 @@
 //! On the instance: the desktop's screen and hands.
 //!
 //! Captures what changed, codes it as H.264, sends it and what plays to the viewers, and lets them
-//! type, point and paste. The decisions are machines without IO ([`pipeline`], [`rate`], [`input`],
-//! [`session`], [`sound`], [`registration`]); X, the encoders' threads and the network are in [`io`].
+//! type, point and paste. The decisions are machines without IO ([`pipeline`], [`rate`], [`chroma`],
+//! [`input`], [`session`], [`sound`], [`registration`]); X, the encoders' threads and the network are in [`io`].
 //!
 //! Invariants: nothing is captured, coded or sent unless the screen changed or somebody came to
 //! watch; an input event is applied only after [`session`] allowed it; unsafe code stands only
@@ -16,6 +16,7 @@
     )
 )]
 
+pub mod chroma;
 pub mod config;
 pub mod damage;
 pub mod encode;

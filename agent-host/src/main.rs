@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use agent_host::chroma::ChromaChoice;
 use agent_host::config::{Config, Overrides};
 use agent_host::encode::EncoderChoice;
 use agent_host::io::agent::{Agent, Happening, Threads, happenings};
@@ -71,6 +72,9 @@ enum Subcommands {
         /// Encoder: auto, x264, openh264, vaapi or nvenc (those two untested on hardware)
         #[arg(long, default_value = "auto")]
         encoder: String,
+        /// Chroma: auto or 420
+        #[arg(long, default_value = "auto")]
+        chroma: String,
         /// Length of each workload
         #[arg(long, default_value_t = 3)]
         seconds: u64,
@@ -124,12 +128,15 @@ fn run(flags: Flags) -> Result<(), Failure> {
             on,
             size,
             encoder,
+            chroma,
             seconds,
             json,
         }) => {
-            let choice = encoder.parse::<EncoderChoice>();
-            let choice = choice.map_err(|e| Failure::Configuration(e.into()))?;
-            run_bench(on, &size, choice, Duration::from_secs(seconds), json).map_err(Failure::Other)
+            let encoder = encoder.parse::<EncoderChoice>();
+            let encoder = encoder.map_err(|e| Failure::Configuration(e.into()))?;
+            let chroma = chroma_choice(&chroma).map_err(Failure::Configuration)?;
+            let coding = (encoder, chroma);
+            run_bench(on, &size, coding, Duration::from_secs(seconds), json).map_err(Failure::Other)
         }
         None => {
             let check_only = flags.check_config;
@@ -189,6 +196,7 @@ fn serve(config: Config, credential: Secret, trust: Trust) -> anyhow::Result<()>
     let screen = screen::start(
         &config.display,
         encoder,
+        config.video.chroma.finest(),
         // Nothing is lost by a report too many: the task is gone or far behind.
         Box::new(move |report| drop(from_screen.try_send(Happening::Screen(report)))),
     )
@@ -228,14 +236,22 @@ fn no_display(display: &str) -> String {
     )
 }
 
+fn chroma_choice(name: &str) -> anyhow::Result<ChromaChoice> {
+    match name {
+        "auto" => Ok(ChromaChoice::Auto),
+        "420" => Ok(ChromaChoice::Yuv420),
+        other => anyhow::bail!("there is no chroma {other:?}; choose auto or 420"),
+    }
+}
+
 fn run_bench(
     on: Option<String>,
     size: &str,
-    choice: EncoderChoice,
+    (encoder, chroma): (EncoderChoice, ChromaChoice),
     time: Duration,
     json: bool,
 ) -> anyhow::Result<()> {
-    let chosen = choose_encoder(choice)?;
+    let chosen = choose_encoder(encoder)?;
     let (display, _server) = match on {
         Some(display) => (display, None),
         None => {
@@ -243,7 +259,7 @@ fn run_bench(
             (server.display.clone(), Some(server))
         }
     };
-    let report = bench::run(&display, &chosen, time)?;
+    let report = bench::run(&display, &chosen, chroma.finest(), time)?;
     if json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

@@ -1,5 +1,5 @@
-//! The picture as the encoder wants it: one persistent I420 frame, and per macroblock what the
-//! viewers already have of it.
+//! The picture as the encoder wants it: one persistent frame, I420 or I444, and per macroblock what
+//! the viewers already have of it.
 //!
 //! Only damaged rows are converted (BT.709, limited range). Each 16-row band is converted into a
 //! scratch band and compared before it is copied, so that a program that repaints what was there
@@ -7,8 +7,10 @@
 
 use yuv::{
     BufferStoreMut, YuvConversionMode, YuvError, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
-    bgra_to_yuv420,
+    bgra_to_yuv420, bgra_to_yuv444,
 };
+
+use protocol::control::Chroma;
 
 use crate::damage::Rect;
 use crate::encode::{FrameKind, Qp};
@@ -22,6 +24,7 @@ const STALE: u8 = u8::MAX;
 pub struct Picture {
     width: usize,
     height: usize,
+    chroma: Chroma,
     y: Vec<u8>,
     u: Vec<u8>,
     v: Vec<u8>,
@@ -39,20 +42,27 @@ pub struct Workload {
 }
 
 impl Picture {
-    /// A black picture. Odd edges lose their last row or column: 4:2:0 has no half samples.
-    pub fn new(width: u32, height: u32) -> Self {
+    /// A black picture. Odd edges lose their last row or column: 4:2:0 has no half samples, and
+    /// 4:4:4 has the same size so that one can take the other's place.
+    pub fn new(width: u32, height: u32, chroma: Chroma) -> Self {
         let (width, height) = ((width & !1) as usize, (height & !1) as usize);
         let blocks = width.div_ceil(BLOCK) * height.div_ceil(BLOCK);
+        let area = (width * height) >> (2 * shift(chroma));
         Self {
             width,
             height,
+            chroma,
             y: vec![16; width * height],
-            u: vec![128; width * height / 4],
-            v: vec![128; width * height / 4],
+            u: vec![128; area],
+            v: vec![128; area],
             coded: vec![STALE; blocks],
             constant: vec![0; blocks],
-            band: Band::new(width),
+            band: Band::new(width, chroma),
         }
+    }
+
+    pub fn chroma(&self) -> Chroma {
+        self.chroma
     }
 
     pub fn width(&self) -> usize {
@@ -63,9 +73,15 @@ impl Picture {
         self.height
     }
 
-    /// Planes Y, U, V with strides `width`, `width / 2`, `width / 2`.
+    /// Planes Y, U, V; see [`strides`](Self::strides).
     pub fn planes(&self) -> [&[u8]; 3] {
         [&self.y, &self.u, &self.v]
+    }
+
+    /// Samples in a row of each plane.
+    pub fn strides(&self) -> [usize; 3] {
+        let chroma = self.width >> shift(self.chroma);
+        [self.width, chroma, chroma]
     }
 
     pub fn blocks(&self) -> usize {
@@ -109,7 +125,9 @@ impl Picture {
         while left < x + width {
             let right = ((left / BLOCK + 1) * BLOCK).min(x + width);
             let (from, len) = (left - x, right - left);
-            let chroma_at = y / 2 * (self.width / 2) + left / 2;
+            let shift = shift(self.chroma);
+            let chroma_stride = self.width >> shift;
+            let chroma_at = (y >> shift) * chroma_stride + (left >> shift);
             let tile = |stride, from, len, rows| Tile {
                 stride,
                 from,
@@ -117,11 +135,11 @@ impl Picture {
                 rows,
             };
             let luma = tile(width, from, len, rows);
-            let chroma = tile(width / 2, from / 2, len / 2, rows / 2);
+            let chroma = tile(width >> shift, from >> shift, len >> shift, rows >> shift);
             let at = y * self.width + left;
             let changed = luma.merge(&self.band.y, &mut self.y, at, self.width)
-                | chroma.merge(&self.band.u, &mut self.u, chroma_at, self.width / 2)
-                | chroma.merge(&self.band.v, &mut self.v, chroma_at, self.width / 2);
+                | chroma.merge(&self.band.u, &mut self.u, chroma_at, chroma_stride)
+                | chroma.merge(&self.band.v, &mut self.v, chroma_at, chroma_stride);
             if changed {
                 self.coded[y / BLOCK * blocks_wide + left / BLOCK] = STALE;
             }
@@ -199,36 +217,53 @@ pub enum PictureError {
     Convert(#[from] YuvError),
 }
 
-/// Sixteen rows of I420, as wide as what is converted.
+/// Chroma samples are one for `1 << shift` pixels, each way.
+fn shift(chroma: Chroma) -> u32 {
+    match chroma {
+        Chroma::Yuv420 => 1,
+        Chroma::Yuv444 => 0,
+    }
+}
+
+/// Sixteen rows, as wide as what is converted.
 struct Band {
+    chroma: Chroma,
     y: Vec<u8>,
     u: Vec<u8>,
     v: Vec<u8>,
 }
 
 impl Band {
-    fn new(width: usize) -> Self {
+    fn new(width: usize, chroma: Chroma) -> Self {
+        let area = (width * BLOCK) >> (2 * shift(chroma));
         Self {
+            chroma,
             y: vec![0; width * BLOCK],
-            u: vec![0; width * BLOCK / 4],
-            v: vec![0; width * BLOCK / 4],
+            u: vec![0; area],
+            v: vec![0; area],
         }
     }
 
     fn convert(&mut self, width: usize, rows: usize, bgrx: &[u8]) -> Result<(), YuvError> {
         let area = width * rows;
+        let shift = shift(self.chroma);
+        let chroma_area = area >> (2 * shift);
         let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let mut image = YuvPlanarImageMut {
             y_plane: BufferStoreMut::Borrowed(&mut self.y[..area]),
             y_stride: narrow(width),
-            u_plane: BufferStoreMut::Borrowed(&mut self.u[..area / 4]),
-            u_stride: narrow(width / 2),
-            v_plane: BufferStoreMut::Borrowed(&mut self.v[..area / 4]),
-            v_stride: narrow(width / 2),
+            u_plane: BufferStoreMut::Borrowed(&mut self.u[..chroma_area]),
+            u_stride: narrow(width >> shift),
+            v_plane: BufferStoreMut::Borrowed(&mut self.v[..chroma_area]),
+            v_stride: narrow(width >> shift),
             width: narrow(width),
             height: narrow(rows),
         };
-        bgra_to_yuv420(
+        let convert = match self.chroma {
+            Chroma::Yuv420 => bgra_to_yuv420,
+            Chroma::Yuv444 => bgra_to_yuv444,
+        };
+        convert(
             &mut image,
             bgrx,
             narrow(width * 4),
@@ -275,7 +310,7 @@ mod tests {
 
     /// A picture that is black, coded once and refined.
     fn settled() -> Picture {
-        let mut picture = Picture::new(64, 48);
+        let mut picture = Picture::new(64, 48, Chroma::Yuv420);
         picture.plan();
         picture.handle_coded(FrameKind::Key, Qp(20));
         picture
@@ -291,6 +326,56 @@ mod tests {
         assert_eq!(y[17 * 64 + 33], 235);
         assert_eq!(y[14 * 64 + 29], 16);
         assert_eq!(u[7 * 32 + 15], 128);
+    }
+
+    /// BT.709, limited range, as the standard has it.
+    fn exact([blue, green, red, _]: [u8; 4]) -> [f64; 3] {
+        let [r, g, b] = [red, green, blue].map(|c| f64::from(c) / 255.0);
+        let luma = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        let [cb, cr] = [(b - luma) / 1.8556, (r - luma) / 1.5748];
+        [16.0 + 219.0 * luma, 128.0 + 224.0 * cb, 128.0 + 224.0 * cr]
+    }
+
+    /// Pixels of no order, the same in each run.
+    fn noise(n: u32) -> [u8; 4] {
+        let [blue, green, red, _] = n.wrapping_add(1).wrapping_mul(2_654_435_761).to_be_bytes();
+        [blue, green, red, 0]
+    }
+
+    #[test]
+    fn in_4_4_4_each_pixel_keeps_its_own_colour_whatever_stands_beside_it() {
+        let mut picture = Picture::new(64, 48, Chroma::Yuv444);
+        let rect = Rect::new(6, 10, 50, 34);
+        let bgrx: Vec<u8> = (0..rect.area()).flat_map(noise).collect();
+        picture.handle_pixels(rect, &bgrx).unwrap();
+        assert_eq!(picture.strides(), [64; 3]);
+        for (n, pixel) in bgrx.as_chunks::<4>().0.iter().enumerate() {
+            let at = (10 + n / 50) * 64 + 6 + n % 50;
+            let have = picture.planes().map(|plane| f64::from(plane[at]));
+            for (have, exact) in have.into_iter().zip(exact(*pixel)) {
+                assert!((have - exact).abs() <= 1.5, "{pixel:?}: {have} for {exact}");
+            }
+        }
+        let [y, u, v] = picture.planes();
+        assert_eq!(
+            [y[9 * 64 + 6], u[9 * 64 + 6], v[10 * 64 + 5]],
+            [16, 128, 128]
+        );
+    }
+
+    #[test]
+    fn a_box_in_4_4_4_is_as_stale_as_in_4_2_0_and_repainting_it_is_not() {
+        let rect = Rect::new(30, 14, 4, 4);
+        let blue = pixels(rect, [255, 0, 0, 0]);
+        for chroma in [Chroma::Yuv420, Chroma::Yuv444] {
+            let mut picture = Picture::new(64, 48, chroma);
+            for expected in [4, 0] {
+                picture.plan();
+                picture.handle_coded(FrameKind::Key, Qp(20));
+                picture.handle_pixels(rect, &blue).unwrap();
+                assert_eq!(picture.stale().blocks, expected, "{chroma:?}");
+            }
+        }
     }
 
     #[test]

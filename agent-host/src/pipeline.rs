@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::control::Quality;
+use protocol::control::{Chroma, Quality};
 
 use crate::damage::{Damage, Rect};
 use crate::encode::{FrameKind, Qp};
@@ -66,6 +66,8 @@ pub struct Pipeline {
     /// The last frame said that nothing changed.
     was_keep_alive: bool,
     refine_at: Option<Instant>,
+    /// When the last interactive frame that showed something was coded.
+    moved_at: Option<Instant>,
     /// Theoretical time of the next slot (generic cell rate algorithm): a frame may come
     /// [`FRAMES_BURST`] − 1 intervals before it.
     slot_at: Instant,
@@ -86,6 +88,7 @@ impl Pipeline {
             last_frame_at: None,
             was_keep_alive: false,
             refine_at: None,
+            moved_at: None,
             slot_at: now,
             bounds: Bounds::of(Quality::Auto),
             estimate_bps: bitrate_bps,
@@ -95,6 +98,11 @@ impl Pipeline {
 
     pub fn rate(&self) -> &Rate {
         &self.rate
+    }
+
+    /// The finest chroma that the quality allows.
+    pub fn chroma(&self) -> Chroma {
+        self.bounds.chroma
     }
 
     pub fn handle_estimate(&mut self, bitrate_bps: u64, now: Instant) {
@@ -167,6 +175,12 @@ impl Pipeline {
         self.slot_at = (self.slot_at - interval).max(earliest);
     }
 
+    /// Since when the screen is still, or will be; `None` while a change waits, or nobody watches.
+    pub fn still_at(&self) -> Option<Instant> {
+        let waits = self.watchers.0 == 0 || self.damaged_at.is_some() || self.key_at.is_some();
+        self.moved_at.filter(|_| !waits).map(|at| at + REFINE_AFTER)
+    }
+
     /// What to do now, if anything. Follow it with one of the `handle_coded`, `handle_unchanged`.
     pub fn poll_step(&mut self, now: Instant) -> Option<Step> {
         if self.watchers.0 == 0 {
@@ -218,6 +232,9 @@ impl Pipeline {
             .handle_coded(coded.kind, coded.blocks, coded.qp, coded.bytes, now);
         self.last_frame_at = Some(now);
         self.was_keep_alive = coded.kind == FrameKind::Delta && coded.blocks == 0;
+        if coded.pass == Pass::Interactive && coded.blocks > 0 {
+            self.moved_at = Some(now);
+        }
         if coded.kind == FrameKind::Key {
             self.last_key_at = Some(now);
         }

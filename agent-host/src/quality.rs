@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use protocol::control::Quality;
+use protocol::control::{Chroma, Quality};
 
 use crate::encode::Qp;
 use crate::rate::{QP_FINE, QP_SHARP, QP_WORST};
@@ -26,6 +26,8 @@ pub struct Bounds {
     pub worst: Qp,
     /// Refinement ends here; what is small is coded so at once.
     pub fine: Qp,
+    /// Never finer, whatever the viewers take.
+    pub chroma: Chroma,
 }
 
 impl Bounds {
@@ -36,6 +38,7 @@ impl Bounds {
         sharp: QP_SHARP,
         worst: QP_WORST,
         fine: QP_FINE,
+        chroma: Chroma::Yuv444,
     };
 
     pub fn of(quality: Quality) -> Self {
@@ -53,6 +56,7 @@ impl Bounds {
                 bitrate_bps_max: 8_000_000,
                 sharp: Qp(25),
                 fine: Qp(17),
+                chroma: Chroma::Yuv420,
                 ..auto
             },
             // Text is still read without effort at 22.
@@ -62,6 +66,7 @@ impl Bounds {
                 sharp: Qp(30),
                 worst: Qp(48),
                 fine: Qp(22),
+                chroma: Chroma::Yuv420,
             },
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::control::HostStats;
+use protocol::control::{Chroma, HostStats};
 
 /// Shortest time between two messages.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -24,6 +24,7 @@ pub struct FrameCost {
 #[derive(Debug)]
 pub struct StatsWindow {
     encoder: u8,
+    chroma: Chroma,
     frames: u32,
     recent: Vec<[u32; 3]>,
     told_at: Option<Instant>,
@@ -33,6 +34,7 @@ impl StatsWindow {
     pub fn new(encoder: u8) -> Self {
         Self {
             encoder,
+            chroma: Chroma::default(),
             frames: 0,
             recent: Vec::with_capacity(FRAMES_MAX),
             told_at: None,
@@ -40,7 +42,8 @@ impl StatsWindow {
     }
 
     /// `queue` is how long the frame took from the encoder to the socket.
-    pub fn handle_frame(&mut self, cost: FrameCost, queue: Duration) {
+    pub fn handle_frame(&mut self, cost: FrameCost, chroma: Chroma, queue: Duration) {
+        self.chroma = chroma;
         self.frames = self.frames.wrapping_add(1);
         let capture = cost.wait + cost.read + cost.convert;
         let micros = |d: Duration| u32::try_from(d.as_micros()).unwrap_or(u32::MAX);
@@ -67,6 +70,7 @@ impl StatsWindow {
             queue_us: median(2),
             frames: self.frames,
             encoder: self.encoder,
+            chroma: self.chroma,
         };
         self.recent.clear();
         Some(stats)
@@ -89,7 +93,7 @@ mod tests {
                 encode: Duration::from_micros(2 * us),
                 coded_at: now,
             };
-            window.handle_frame(cost, Duration::from_micros(30));
+            window.handle_frame(cost, Chroma::Yuv444, Duration::from_micros(30));
         }
         let stats = window.poll(now).unwrap();
         assert_eq!(
@@ -101,6 +105,7 @@ mod tests {
             ),
             (215, 400, 30, 3)
         );
+        assert_eq!(stats.chroma, Chroma::Yuv444);
         assert_eq!(window.poll(now + INTERVAL), None);
     }
 }

@@ -17,8 +17,9 @@ use agent_host::io::bench::Xvfb;
 use agent_host::io::capture::{Screen, ScreenEvent, Watched};
 use agent_host::io::hands::{self, HandsCommand, HandsReport, Repeats};
 use agent_host::io::screen::{self, CodedFrame, Delivery, ScreenCommand, ScreenReport, Viewer};
+use agent_host::io::wait::Outbox;
 use agent_host::picture::Picture;
-use protocol::control::FromHost;
+use protocol::control::{Chroma, FromHost};
 use protocol::id::SessionId;
 use x11rb::connection::Connection as _;
 use x11rb::protocol::Event;
@@ -128,11 +129,16 @@ fn wait_screen(screen: &mut Screen) -> ScreenEvent {
 }
 
 struct Recorder {
+    chroma: Chroma,
     frames: std::sync::mpsc::Sender<CodedFrame>,
     messages: std::sync::mpsc::Sender<FromHost>,
 }
 
 impl Viewer for Recorder {
+    fn chroma(&self) -> Chroma {
+        self.chroma
+    }
+
     fn send_video(&self, frame: &CodedFrame) -> Delivery {
         let _ = self.frames.send(frame.clone());
         Delivery::Sent
@@ -143,14 +149,27 @@ impl Viewer for Recorder {
     }
 }
 
+fn start_screen(display: &str, finest: Chroma) -> Outbox<ScreenCommand> {
+    screen::start(display, EncoderName::X264, finest, Box::new(|_| {})).unwrap()
+}
+
 fn session() -> SessionId {
     "00000000-0000-0000-0000-000000000001".parse().unwrap()
 }
 
 fn recorder() -> (Box<Recorder>, Receiver<CodedFrame>, Receiver<FromHost>) {
+    recorder_of(Chroma::Yuv420)
+}
+
+fn recorder_of(chroma: Chroma) -> (Box<Recorder>, Receiver<CodedFrame>, Receiver<FromHost>) {
     let (frames, framed) = channel();
     let (messages, told) = channel();
-    (Box::new(Recorder { frames, messages }), framed, told)
+    let recorder = Recorder {
+        chroma,
+        frames,
+        messages,
+    };
+    (Box::new(recorder), framed, told)
 }
 
 fn key(keysym: u32) -> [HandsCommand; 2] {
@@ -168,7 +187,7 @@ fn only_the_damaged_box_is_reported_and_read() {
     let server = Xvfb::start("640x480").unwrap();
     let client = Client::new(&server.display);
     let mut screen = Screen::connect(&server.display).unwrap();
-    let mut picture = Picture::new(640, 480);
+    let mut picture = Picture::new(640, 480, Chroma::Yuv420);
     assert!(screen.is_shared());
     screen.read(&[screen.whole()], &mut picture).unwrap();
     picture.plan();
@@ -201,7 +220,7 @@ fn only_the_damaged_box_is_reported_and_read() {
 fn a_change_becomes_a_frame_a_still_screen_is_refined_and_then_silent() {
     let server = Xvfb::start("640x480").unwrap();
     let client = Client::new(&server.display);
-    let screen = screen::start(&server.display, EncoderName::X264, Box::new(|_| {})).unwrap();
+    let screen = start_screen(&server.display, Chroma::Yuv444);
     let (viewer, frames, told) = recorder();
     screen
         .send(ScreenCommand::Watch(session(), viewer))
@@ -237,13 +256,82 @@ fn a_change_becomes_a_frame_a_still_screen_is_refined_and_then_silent() {
     screen.send(ScreenCommand::Stop).unwrap();
 }
 
+/// One-pixel lines, red on blue: 4:2:0 shows neither.
+fn draw_lines(client: &Client) {
+    client.fill(0x0000_00FF, rectangle(0, 0, 320, 240));
+    for y in (0..240).step_by(2) {
+        client.fill(0x00FF_0000, rectangle(0, y, 320, 1));
+    }
+}
+
+/// Waits for a key frame of that chroma: parameter sets of its profile, then an IDR slice.
+fn expect_key(frames: &Receiver<CodedFrame>, chroma: Chroma) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let frame = frames.recv_timeout(left).expect("the chroma changes");
+        if frame.chroma != chroma {
+            continue;
+        }
+        assert!(frame.key, "a chroma begins with a key frame");
+        let profile = if chroma == Chroma::Yuv444 { 244 } else { 66 };
+        assert_eq!(frame.data[..6], [0, 0, 0, 1, 0x67, profile]);
+        return;
+    }
+}
+
+#[test]
+fn coloured_lines_bring_4_4_4_and_a_viewer_who_cannot_take_it_brings_4_2_0_back() {
+    let server = Xvfb::start("640x480").unwrap();
+    let client = Client::new(&server.display);
+    draw_lines(&client);
+    let screen = start_screen(&server.display, Chroma::Yuv444);
+    let (viewer, frames, _told) = recorder_of(Chroma::Yuv444);
+    screen
+        .send(ScreenCommand::Watch(session(), viewer))
+        .unwrap();
+    expect_key(&frames, Chroma::Yuv420);
+    expect_key(&frames, Chroma::Yuv444);
+
+    let other = "00000000-0000-0000-0000-000000000002".parse().unwrap();
+    let (plain, plain_frames, _told) = recorder();
+    screen.send(ScreenCommand::Watch(other, plain)).unwrap();
+    expect_key(&frames, Chroma::Yuv420);
+    let first = plain_frames.recv_timeout(PATIENCE).unwrap();
+    assert!(first.key && first.chroma == Chroma::Yuv420);
+
+    // When it is gone, the colours come back.
+    screen.send(ScreenCommand::Unwatch(other)).unwrap();
+    expect_key(&frames, Chroma::Yuv444);
+    screen.send(ScreenCommand::Stop).unwrap();
+}
+
+#[test]
+fn a_grey_screen_stays_4_2_0_and_so_does_a_coloured_one_where_the_operator_says_so() {
+    let server = Xvfb::start("640x480").unwrap();
+    let client = Client::new(&server.display);
+    for finest in [Chroma::Yuv444, Chroma::Yuv420] {
+        let screen = start_screen(&server.display, finest);
+        let (viewer, frames, _told) = recorder_of(Chroma::Yuv444);
+        screen
+            .send(ScreenCommand::Watch(session(), viewer))
+            .unwrap();
+        // Until it is refined and silent: the look comes before that.
+        while let Ok(frame) = frames.recv_timeout(Duration::from_millis(700)) {
+            assert_eq!(frame.chroma, Chroma::Yuv420);
+        }
+        screen.send(ScreenCommand::Stop).unwrap();
+        draw_lines(&client);
+    }
+}
+
 #[test]
 fn a_display_that_goes_away_is_said_and_come_back_to() {
     let server = Xvfb::start("320x240").unwrap();
     let display = server.display.clone();
     let (reports, reported) = channel();
     let report = Box::new(move |report| drop(reports.send(report)));
-    let screen = screen::start(&display, EncoderName::X264, report).unwrap();
+    let screen = screen::start(&display, EncoderName::X264, Chroma::Yuv444, report).unwrap();
     let next = || reported.recv_timeout(PATIENCE).unwrap();
     assert_eq!(next(), ScreenReport::Captured(true));
     let (viewer, frames, _told) = recorder();
@@ -501,7 +589,7 @@ fn paste_as(display: &str, target: &str) -> Vec<u8> {
 fn the_screen_takes_the_viewers_size_and_the_picture_follows() {
     let server = Xvfb::start("1280x800").unwrap();
     let hands = hands::start(&server.display, Box::new(|_| {})).unwrap();
-    let screen = screen::start(&server.display, EncoderName::X264, Box::new(|_| {})).unwrap();
+    let screen = start_screen(&server.display, Chroma::Yuv444);
     let (viewer, frames, told) = recorder();
     screen
         .send(ScreenCommand::Watch(session(), viewer))
@@ -525,7 +613,7 @@ fn the_screen_takes_the_viewers_size_and_the_picture_follows() {
 
 #[test]
 fn a_missing_display_is_one_sentence() {
-    let result = screen::start(":4711", EncoderName::X264, Box::new(|_| {}));
+    let result = screen::start(":4711", EncoderName::X264, Chroma::Yuv444, Box::new(|_| {}));
     let Err(error) = result else {
         panic!("nobody runs a display 4711");
     };

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use protocol::Secret;
+use protocol::control::Chroma;
 use protocol::signal::PathMode;
 
 /// Which end of the session this is.
@@ -40,6 +41,8 @@ pub struct Config {
     pub certificate: Certificate,
     /// The host's is never used.
     pub sound: Sound,
+    /// The finest chroma this end decodes; the host's is never used.
+    pub chroma: Chroma,
     /// Seeds the transaction ids of the TURN client. str0m draws its own randomness.
     pub seed: u64,
 }
@@ -60,6 +63,7 @@ impl Config {
             bitrate: BitrateRange::default(),
             certificate: Certificate::of_this_process(),
             sound: Sound::Wanted,
+            chroma: Chroma::Yuv420,
             seed: 0,
         }
     }

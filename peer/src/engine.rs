@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::control::MESSAGE_LEN_MAX;
+use protocol::control::{Chroma, MESSAGE_LEN_MAX};
 use str0m::bwe::Bitrate;
 use str0m::config::DtlsVersion;
 use str0m::format::{Codec, FormatParams};
@@ -37,15 +37,17 @@ const STATS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// H.264 as `(payload type, RTX payload type, profile-level-id)`, packetization-mode 1 only.
 ///
-/// Level 3.1 is what browsers say; with level asymmetry allowed it limits nobody. 4:4:4 last, for
-/// receivers that can.
+/// Level 3.1 is what browsers say; with level asymmetry allowed it limits nobody. Only receivers
+/// of 4:4:4 say the last one.
 const H264: [(u8, u8, u32); 5] = [
     (102, 103, 0x64_001f),
     (104, 105, 0x4d_001f),
     (106, 107, 0x42_e01f),
     (108, 109, 0x42_001f),
-    (112, 113, 0xf4_001f),
+    (112, 113, PROFILE_444),
 ];
+/// High 4:4:4 Predictive.
+const PROFILE_444: u32 = 0xf4_001f;
 
 pub(crate) fn build(config: &Config, now: Instant) -> Rtc {
     let mut rtc_config = RtcConfig::new()
@@ -70,7 +72,7 @@ pub(crate) fn build(config: &Config, now: Instant) -> Rtc {
     rtc_config.set_initial_stun_rto(STUN_RTO_START);
     rtc_config.set_max_stun_rto(STUN_RTO_MAX);
     rtc_config.set_max_stun_retransmits(STUN_ATTEMPTS_MAX);
-    for (payload, rtx, profile) in H264 {
+    for (payload, rtx, profile) in H264.into_iter().filter(|h264| speaks(config, h264.2)) {
         let codecs = rtc_config.codec_config();
         codecs.add_h264(payload.into(), Some(rtx.into()), true, profile);
     }
@@ -111,6 +113,19 @@ pub(crate) fn set_bitrate(rtc: &mut Rtc, range: BitrateRange) {
 /// Nothing is wanted for now: probing stops until bounds are set again.
 pub(crate) fn set_resting(rtc: &mut Rtc) {
     rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::ZERO);
+}
+
+/// A viewer says what it decodes, a host sends what it is asked for.
+fn speaks(config: &Config, profile: u32) -> bool {
+    config.side == Side::Host || chroma_of(profile) <= config.chroma
+}
+
+/// What a payload type of this profile carries at most.
+pub(crate) fn chroma_of(profile_level_id: u32) -> Chroma {
+    match profile_level_id >> 16 == PROFILE_444 >> 16 {
+        true => Chroma::Yuv444,
+        false => Chroma::Yuv420,
+    }
 }
 
 /// The order in which negotiated profiles are preferred for sending.

@@ -24,6 +24,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use protocol::control::Chroma;
 use protocol::signal::{Candidate, IceServer, PathMode};
 
 use crate::config::{BitrateRange, Side, Sound};
@@ -141,6 +142,11 @@ impl Handle {
 
     pub fn handle_candidate(&self, candidate: &Candidate) {
         self.with(|peer, now| peer.handle_candidate(candidate, now));
+    }
+
+    /// See [`Peer::chroma`].
+    pub fn chroma(&self) -> Chroma {
+        self.with(|peer, _| peer.chroma()).unwrap_or_default()
     }
 
     /// Sends the frame; returns when its first burst is with the kernel (tens of µs).

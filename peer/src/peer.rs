@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::control::MESSAGE_LEN_MAX;
+use protocol::control::{Chroma, MESSAGE_LEN_MAX};
 use protocol::signal::PathMode;
 use str0m::bwe::BweKind;
 use str0m::media::{Direction, MediaData, MediaKind, Mid};
@@ -84,6 +84,8 @@ pub struct OutgoingFrame {
     /// H.264 in Annex B; a key frame carries SPS and PPS.
     pub data: Arc<[u8]>,
     pub key: bool,
+    /// Finer than [`Peer::chroma`] is refused.
+    pub chroma: Chroma,
     /// When the pixels were captured: gives the RTP time.
     pub captured_at: Instant,
     /// The same moment on the wall clock, since the Unix epoch: abs-capture-time.
@@ -385,6 +387,11 @@ impl Peer {
         // A frame is packetised by a turn of str0m, not by the write.
         self.drain(now);
         sent
+    }
+
+    /// The finest chroma the viewer takes (host).
+    pub fn chroma(&mut self) -> Chroma {
+        self.video.chroma(&mut self.rtc)
     }
 
     /// Sends 10 ms of sound, before any video that waits in the pacer (host).

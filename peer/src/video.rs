@@ -8,9 +8,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use protocol::control::Chroma;
 use str0m::Rtc;
 use str0m::format::{Codec, PayloadParams};
-use str0m::media::{KeyframeRequestKind, MediaData, MediaTime, Mid, Pt};
+use str0m::media::{KeyframeRequestKind, MediaData, MediaTime, Mid, Pt, Writer};
 use str0m::rtp::AbsCaptureTime;
 
 use crate::engine;
@@ -32,8 +33,8 @@ const RESEND_RATIO_MAX: f32 = 0.5;
 
 pub(crate) struct Video {
     mid: Option<Mid>,
-    /// What H.264 is sent as; known when negotiated.
-    payload: Option<Pt>,
+    /// What H.264 is sent as, 4:2:0 and 4:4:4; known when negotiated.
+    payloads: Option<[Option<Pt>; 2]>,
     /// RTP time zero.
     epoch: Instant,
     estimate_bps: u64,
@@ -46,7 +47,7 @@ impl Video {
     pub(crate) fn new(start_bps: u64, now: Instant) -> Self {
         Self {
             mid: None,
-            payload: None,
+            payloads: None,
             // A frame may have been captured before its viewer came.
             epoch: now.checked_sub(Duration::from_secs(60)).unwrap_or(now),
             estimate_bps: start_bps,
@@ -74,7 +75,8 @@ impl Video {
 
     pub(crate) fn send(&mut self, rtc: &mut Rtc, frame: OutgoingFrame) -> Result<(), SendError> {
         let mid = self.mid.ok_or(SendError::NoVideo)?;
-        let payload = self.negotiated(rtc, mid)?;
+        let payloads = self.negotiated(rtc, mid)?;
+        let payload = payloads[frame.chroma as usize].ok_or(SendError::NoVideo)?;
         let unpaced = self.leaves_at_once(frame.data.len());
         if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
             stream.set_unpaced(unpaced);
@@ -104,18 +106,23 @@ impl Video {
         MediaTime::from_90khz(u64::try_from(ticks).unwrap_or(u64::MAX))
     }
 
-    fn negotiated(&mut self, rtc: &mut Rtc, mid: Mid) -> Result<Pt, SendError> {
-        if let Some(payload) = self.payload {
-            return Ok(payload);
+    /// The finest chroma the other side takes.
+    pub(crate) fn chroma(&mut self, rtc: &mut Rtc) -> Chroma {
+        let payloads = self.mid.and_then(|mid| self.negotiated(rtc, mid).ok());
+        match payloads {
+            Some([_, Some(_)]) => Chroma::Yuv444,
+            _ => Chroma::Yuv420,
+        }
+    }
+
+    fn negotiated(&mut self, rtc: &mut Rtc, mid: Mid) -> Result<[Option<Pt>; 2], SendError> {
+        if let Some(payloads) = self.payloads {
+            return Ok(payloads);
         }
         let writer = rtc.writer(mid).ok_or(SendError::NoVideo)?;
-        let best = writer
-            .payload_params()
-            .filter(|params| is_ours(params))
-            .min_by_key(|params| {
-                engine::preference(params.spec().format.profile_level_id.unwrap_or_default())
-            })
-            .map(PayloadParams::pt);
+        let [plain, fine] = [Chroma::Yuv420, Chroma::Yuv444].map(|chroma| best(&writer, chroma));
+        // Who decodes 4:4:4 decodes the rest too (H.264 A.2.11).
+        let payloads = [plain.or(fine), fine];
         if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
             stream.set_rtx_cache(
                 engine::SEND_PACKETS_MAX,
@@ -123,13 +130,13 @@ impl Video {
                 Some(RESEND_RATIO_MAX),
             );
         }
-        self.payload = best;
-        best.ok_or(SendError::NoVideo)
+        self.payloads = Some(payloads);
+        Ok(payloads)
     }
 
     /// Another description may have moved the payload types.
     pub(crate) fn handle_description(&mut self) {
-        self.payload = None;
+        self.payloads = None;
     }
 
     pub(crate) fn receive(&mut self, data: MediaData) -> VideoFrame {
@@ -179,7 +186,19 @@ impl Video {
     }
 }
 
-fn is_ours(params: &PayloadParams) -> bool {
+/// The preferred payload type for that chroma.
+fn best(writer: &Writer<'_>, chroma: Chroma) -> Option<Pt> {
+    let ours = writer.payload_params().filter_map(|params| {
+        let profile = profile(params)?;
+        (engine::chroma_of(profile) == chroma).then_some((profile, params.pt()))
+    });
+    let best = ours.min_by_key(|&(profile, _)| engine::preference(profile));
+    best.map(|(_, payload)| payload)
+}
+
+/// Of H.264 as we send it.
+fn profile(params: &PayloadParams) -> Option<u32> {
     let spec = params.spec();
-    spec.codec == Codec::H264 && spec.format.packetization_mode == Some(1)
+    let is_ours = spec.codec == Codec::H264 && spec.format.packetization_mode == Some(1);
+    is_ours.then(|| spec.format.profile_level_id.unwrap_or_default())
 }

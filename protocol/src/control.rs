@@ -36,9 +36,11 @@ pub const CURSOR_EDGE_MAX: u16 = 128;
 pub const SCREEN_EDGE_MAX: u16 = 8192;
 pub const SCREEN_EDGE_MIN: u16 = 64;
 
+mod chroma;
 mod image;
 mod quality;
 
+pub use chroma::Chroma;
 pub use image::{ImageParts, image_parts};
 pub use quality::Quality;
 
@@ -145,7 +147,7 @@ pub enum FromHost {
     Closed(String),
 }
 
-/// `0x33 capture_us:u32 encode_us:u32 queue_us:u32 frames:u32 encoder:u8`.
+/// `0x33 capture_us:u32 encode_us:u32 queue_us:u32 frames:u32 encoder:u8 chroma:u8`.
 ///
 /// Medians over the frames since the last message, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,6 +162,8 @@ pub struct HostStats {
     pub frames: u32,
     /// 0 unknown, 1 x264, 2 openh264, 3 VAAPI, 4 NVENC.
     pub encoder: u8,
+    /// Of the newest frame.
+    pub chroma: Chroma,
 }
 
 /// Why bytes are not a message. The sender is at fault; drop the message and count it.
@@ -336,6 +340,7 @@ impl FromHost {
                 queue_us: fields.u32()?,
                 frames: fields.u32()?,
                 encoder: fields.u8()?,
+                chroma: fields.chroma()?,
             }),
             tag::NOTICE => Self::Notice(fields.text(MESSAGE_LEN_MAX)?),
             tag::CLOSED => Self::Closed(fields.text(MESSAGE_LEN_MAX)?),
@@ -377,6 +382,7 @@ impl FromHost {
                 .u32(stats.queue_us)
                 .u32(stats.frames)
                 .u8(stats.encoder)
+                .u8(stats.chroma as u8)
                 .done(),
             Self::Notice(json) => Bytes::new(tag::NOTICE).tail(json.as_bytes()),
             Self::Closed(json) => Bytes::new(tag::CLOSED).tail(json.as_bytes()),
@@ -447,6 +453,10 @@ impl<'a> Fields<'a> {
             1 => Ok(true),
             _ => Err(ControlError::Range),
         }
+    }
+
+    fn chroma(&mut self) -> Result<Chroma, ControlError> {
+        Chroma::from_wire(self.u8()?).ok_or(ControlError::Range)
     }
 
     fn quality(&mut self) -> Result<Quality, ControlError> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use peer::io::{Events, Handle, SessionConfig, Trust, start};
 use peer::{BitrateRange, Channel, Event, OutgoingFrame, Path, PathKind, RelayTransport, Side};
+use protocol::control::Chroma;
 use protocol::signal::{IceServer, PathMode};
 use tests::coturn::Coturn;
 use tests::meeting;
@@ -83,6 +84,7 @@ fn frame(len: usize) -> OutgoingFrame {
     OutgoingFrame {
         data: data.into(),
         key: true,
+        chroma: Chroma::Yuv420,
         captured_at: Instant::now(),
         captured_unix: Duration::from_secs(1_700_000_000),
     }

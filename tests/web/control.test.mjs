@@ -56,8 +56,8 @@ test("every message of a host is read", () => {
   assert.deepEqual([...rgba], [1, 2, 3, 4, 5, 6, 7, 8]);
   assert.deepEqual(control.decode(bytes(0x31)), { type: "cursor-hidden" });
   assert.deepEqual(control.decode(bytes(0x32, 7, 128, 4, 56)), { type: "screen", width: 1920, height: 1080 });
-  const stats = control.decode(bytes(0x33, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 1));
-  assert.deepEqual(stats, { type: "host-stats", captureUs: 1, encodeUs: 2, queueUs: 3, frames: 4, encoder: 1 });
+  const stats = control.decode(bytes(0x33, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 1, 1));
+  assert.deepEqual(stats, { type: "host-stats", captureUs: 1, encodeUs: 2, queueUs: 3, frames: 4, encoder: 1, chroma: 1 });
   const qualities = [0, 1, 2, 3].map((number) => control.decode(bytes(0x25, number)).quality);
   assert.deepEqual(qualities, ["auto", "sharp", "balanced", "data-saver"]);
   assert.deepEqual(control.decode(bytes(0x34, 0x7b, 0x7d)), { type: "notice", json: "{}" });

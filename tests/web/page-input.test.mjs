@@ -251,12 +251,12 @@ test("the toolbar can be reached, used and left by keyboard alone", async () => 
 test("the statistics say where the time goes, and rest while they are closed", async () => {
   const page = await live();
   await page.click("#show-statistics");
-  await double.agent.say([0x33, 0, 0, 3, 0x20, 0, 0, 0x14, 0, 0, 0, 1, 0x10, 0, 0, 0, 9, 1]);
+  await double.agent.say([0x33, 0, 0, 3, 0x20, 0, 0, 0x14, 0, 0, 0, 1, 0x10, 0, 0, 0, 9, 1, 1]);
   await page.waitForFunction(() => /5\.1 ms/.test(document.getElementById("statistics-stages").innerText));
   const stages = await page.locator("#statistics-stages").innerText();
   for (const stage of ["Capture", "Encode", "Send", "Network", "Buffer", "Decode", "Present"]) assert.ok(stages.includes(stage), stage);
   const facts = await page.locator("#statistics-facts").innerText();
-  for (const words of ["Connected directly over UDP", "Round trip", "a second", "H.264", "x264"]) assert.ok(facts.includes(words), words);
+  for (const words of ["Connected directly over UDP", "Round trip", "a second", "H.264", "x264", "4:4:4"]) assert.ok(facts.includes(words), words);
   await page.click("#close-statistics");
   const shown = await page.locator("#statistics-facts").textContent();
   await new Promise((resolve) => setTimeout(resolve, 1_300));

@@ -136,8 +136,7 @@ impl YUVSource for Source<'_> {
     }
 
     fn strides(&self) -> (usize, usize, usize) {
-        let width = self.0.width();
-        (width, width / 2, width / 2)
+        self.0.strides().into()
     }
 
     fn y(&self) -> &[u8] {

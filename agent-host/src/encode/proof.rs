@@ -7,6 +7,8 @@
 use openh264::decoder::{DecodeOptions, Decoder, Flush};
 use openh264::formats::YUVSource as _;
 
+use protocol::control::Chroma;
+
 use crate::damage::Rect;
 use crate::encode::{Encoder, FrameKind, Order, Qp, sps};
 use crate::picture::Picture;
@@ -46,7 +48,7 @@ pub fn prove(
     quantiser: Quantiser,
     open: impl FnOnce(usize, usize) -> Result<Box<dyn Encoder>, String>,
 ) -> Result<(), String> {
-    let picture = Picture::new(SIZE.0, SIZE.1);
+    let picture = Picture::new(SIZE.0, SIZE.1, Chroma::Yuv420);
     let encoder = open(picture.width(), picture.height())?;
     let decoder = Decoder::new().map_err(|e| e.to_string())?;
     let mut proof = Proof {
@@ -309,7 +311,8 @@ mod tests {
         }
 
         fn encode(&mut self, _: &Picture, order: Order) -> Result<Arc<[u8]>, EncodeError> {
-            self.0.encode(&Picture::new(SIZE.0, SIZE.1), order)
+            self.0
+                .encode(&Picture::new(SIZE.0, SIZE.1, Chroma::Yuv420), order)
         }
     }
 

@@ -14,6 +14,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use platform::io::library::{Library, Missing};
+use protocol::control::Chroma;
 
 use crate::encode::{EncodeError, Encoder, EncoderName, FrameKind, Order};
 use crate::picture::Picture;
@@ -28,6 +29,7 @@ const THREADS_MAX: usize = 4;
 const TYPE_IDR: c_int = 1;
 const TYPE_P: c_int = 3;
 const CSP_I420: c_int = 2;
+const CSP_I444: c_int = 12;
 /// Room behind the declared fields; x264_param_t of build 164 has under 1,000 bytes in all.
 const ROOM: usize = 2048;
 
@@ -166,6 +168,7 @@ pub struct X264 {
     handle: *mut c_void,
     width: usize,
     height: usize,
+    chroma: Chroma,
     pts: i64,
 }
 
@@ -175,10 +178,11 @@ unsafe impl Send for X264 {}
 impl X264 {
     /// # Errors
     ///
-    /// [`EncodeError::Unavailable`]: no library, another layout, or a size x264 refuses.
-    pub fn open(width: usize, height: usize) -> Result<Self, EncodeError> {
+    /// [`EncodeError::Unavailable`]: no library, another layout, a size x264 refuses, or a chroma
+    /// it was built without.
+    pub fn open(width: usize, height: usize, chroma: Chroma) -> Result<Self, EncodeError> {
         let library = Functions::load()?;
-        let mut param = library.param(width, height)?;
+        let mut param = library.param(width, height, chroma)?;
         // SAFETY: `param` was filled by x264 itself and is larger than its `x264_param_t`.
         let handle = unsafe { (library.open)(&raw mut *param) };
         if handle.is_null() {
@@ -191,6 +195,7 @@ impl X264 {
             handle,
             width,
             height,
+            chroma,
             pts: 0,
         })
     }
@@ -202,8 +207,9 @@ impl Encoder for X264 {
     }
 
     fn encode(&mut self, picture: &Picture, order: Order) -> Result<Arc<[u8]>, EncodeError> {
-        if (picture.width(), picture.height()) != (self.width, self.height) {
-            return Err(failed("the picture has another size"));
+        let shape = (picture.width(), picture.height(), picture.chroma());
+        if shape != (self.width, self.height, self.chroma) {
+            return Err(failed("the picture has another size or chroma"));
         }
         let mut input = self.picture();
         input.kind = match order.kind {
@@ -212,11 +218,11 @@ impl Encoder for X264 {
         };
         input.qp_plus1 = c_int::from(order.qp.0) + 1;
         input.pts = self.pts;
-        input.csp = CSP_I420;
+        input.csp = csp(self.chroma);
         input.planes = 3;
         let [y, u, v] = picture.planes();
-        let width = stride(self.width);
-        input.stride = [width, width / 2, width / 2, 0];
+        let strides = picture.strides().map(stride);
+        input.stride = [strides[0], strides[1], strides[2], 0];
         input.plane = [y.as_ptr(), u.as_ptr(), v.as_ptr(), ptr::null()];
         if order.kind == FrameKind::Delta {
             input.mb_info = picture.constant().as_ptr();
@@ -290,7 +296,12 @@ impl Functions {
         }
     }
 
-    fn param(&self, width: usize, height: usize) -> Result<Box<Param>, EncodeError> {
+    fn param(
+        &self,
+        width: usize,
+        height: usize,
+        chroma: Chroma,
+    ) -> Result<Box<Param>, EncodeError> {
         // SAFETY: integers and pointers, for which all zeroes is a value.
         let mut param: Box<Param> = unsafe { Box::new(std::mem::zeroed()) };
         // SAFETY: the structure is larger than x264's own; the strings end with NUL.
@@ -310,11 +321,17 @@ impl Functions {
         }
         param.width = stride(width);
         param.height = stride(height);
+        param.csp = csp(chroma);
         param.mb_info = 1;
         self.settings(&mut param)?;
+        let profile = match chroma {
+            Chroma::Yuv420 => c"baseline",
+            Chroma::Yuv444 => c"high444",
+        };
         // SAFETY: as above.
-        if unsafe { (self.apply_profile)(&raw mut *param, c"baseline".as_ptr()) } != 0 {
-            return Err(unavailable("it cannot make the baseline profile".into()));
+        if unsafe { (self.apply_profile)(&raw mut *param, profile.as_ptr()) } != 0 {
+            let profile = profile.to_string_lossy();
+            return Err(unavailable(format!("it cannot make the profile {profile}")));
         }
         Ok(param)
     }
@@ -371,6 +388,13 @@ impl Functions {
             }
         }
         Ok(())
+    }
+}
+
+fn csp(chroma: Chroma) -> c_int {
+    match chroma {
+        Chroma::Yuv420 => CSP_I420,
+        Chroma::Yuv444 => CSP_I444,
     }
 }
 

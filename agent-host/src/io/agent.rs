@@ -10,7 +10,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use peer::io::{Handle, SessionConfig, Trust};
 use peer::{BitrateRange, Channel, CloseReason, Event, OutgoingAudio, OutgoingFrame, Side};
 use protocol::Secret;
-use protocol::control::{FromHost, Quality, image_parts};
+use protocol::control::{Chroma, FromHost, Quality, image_parts};
 use protocol::id::SessionId;
 use protocol::problem::{Code, Problem};
 use protocol::signal::{AgentSession, FromAgent, MESSAGE_LEN_MAX, Role, ToAgent};
@@ -100,10 +100,15 @@ struct Live {
 struct PeerViewer(Handle);
 
 impl Viewer for PeerViewer {
+    fn chroma(&self) -> Chroma {
+        self.0.chroma()
+    }
+
     fn send_video(&self, frame: &CodedFrame) -> Delivery {
         let outgoing = OutgoingFrame {
             data: frame.data.clone(),
             key: frame.key,
+            chroma: frame.chroma,
             captured_at: frame.captured_at,
             captured_unix: frame.captured_unix,
         };

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use protocol::control::FromHost;
+use protocol::control::{Chroma, FromHost};
 use protocol::id::SessionId;
 use serde::Serialize;
 use x11rb::connection::Connection as _;
@@ -63,6 +63,8 @@ impl Tried {
 pub struct Workload {
     pub name: &'static str,
     pub frames: usize,
+    /// Share of them in 4:4:4, 0 to 1.
+    pub fine_share: f64,
     pub fps: f64,
     /// Percent of one core, this program without the drawing.
     pub cpu_percent: f64,
@@ -84,6 +86,10 @@ pub struct Stages {
 struct Recorder(SyncSender<CodedFrame>);
 
 impl Viewer for Recorder {
+    fn chroma(&self) -> Chroma {
+        Chroma::Yuv444
+    }
+
     fn send_video(&self, frame: &CodedFrame) -> Delivery {
         // A full queue loses a measurement, not a picture.
         let _ = self.0.try_send(frame.clone());
@@ -132,10 +138,15 @@ impl Drop for Xvfb {
 /// # Errors
 ///
 /// The display or the encoder does not work.
-pub fn run(display: &str, chosen: &Chosen, time: Duration) -> anyhow::Result<BenchReport> {
+pub fn run(
+    display: &str,
+    chosen: &Chosen,
+    chroma: Chroma,
+    time: Duration,
+) -> anyhow::Result<BenchReport> {
     let pencil = Pencil::connect(display)?;
     let encoder = chosen.encoder;
-    let screen = screen::start(display, encoder, Box::new(|_| {}))?;
+    let screen = screen::start(display, encoder, chroma, Box::new(|_| {}))?;
     let (sender, frames) = sync_channel(FRAMES_MAX);
     let asked_at = Instant::now();
     let session = SessionId::from_uuid(uuid::Uuid::nil());
@@ -268,10 +279,12 @@ impl Meter {
         let secs = self.begun.elapsed().as_secs_f64();
         let drawing = thread_cpu_time() - self.drawing;
         let cpu = (process_cpu_time() - self.cpu).saturating_sub(drawing);
+        let fine = frames.iter().filter(|f| f.chroma == Chroma::Yuv444).count();
         let bytes: usize = frames.iter().map(|f| f.data.len()).sum();
         Workload {
             name,
             frames: frames.len(),
+            fine_share: fine as f64 / frames.len().max(1) as f64,
             fps: frames.len() as f64 / secs,
             cpu_percent: cpu.as_secs_f64() / secs * 100.0,
             bytes_per_second: bytes as f64 / secs,
@@ -383,7 +396,7 @@ impl Pencil {
             .filter(|c| !(c * 7 + seed * 3).is_multiple_of(6))
             .flat_map(|c| Self::mark((c * 10) as i16, y, c * 31 + seed * 17));
         let marks: Vec<_> = marks.collect();
-        self.color(0x0020_2020)?;
+        self.color(ink(seed))?;
         self.conn
             .poly_fill_rectangle(self.window, self.gc, &marks)?;
         Ok(())
@@ -444,7 +457,7 @@ impl Pencil {
             height: 18,
         };
         self.conn.poly_fill_rectangle(window, gc, &[line])?;
-        self.color(0x0020_2020)?;
+        self.color(ink(i))?;
         let marks: Vec<_> = (0..80)
             .filter(|c| !(c * 7 + i * 3).is_multiple_of(6))
             .flat_map(|c| Self::mark((c * 10) as i16, 582, c * 31 + i * 17))
@@ -471,6 +484,12 @@ impl Pencil {
     }
 }
 
+/// Colours of a build's log, line by line.
+fn ink(line: u32) -> u32 {
+    const INKS: [u32; 4] = [0x0020_2020, 0x001A_6E1A, 0x0020_2020, 0x00A0_3020];
+    INKS[line as usize % INKS.len()]
+}
+
 impl std::fmt::Display for BenchReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for tried in &self.encoders {
@@ -486,15 +505,16 @@ impl std::fmt::Display for BenchReport {
         )?;
         writeln!(
             f,
-            "{:12} {:>6} {:>6} {:>9}  µs p50/p99: drawn→coded      read   convert      encode   bytes",
-            "workload", "fps", "cpu %", "kB/s"
+            "{:12} {:>6} {:>5} {:>6} {:>9}  µs p50/p99: drawn→coded      read   convert      encode   bytes",
+            "workload", "fps", "4:4:4", "cpu %", "kB/s"
         )?;
         for w in &self.workloads {
             write!(
                 f,
-                "{:12} {:6.1} {:6.2} {:9.1}",
+                "{:12} {:6.1} {:5.2} {:6.2} {:9.1}",
                 w.name,
                 w.fps,
+                w.fine_share,
                 w.cpu_percent,
                 w.bytes_per_second / 1e3
             )?;

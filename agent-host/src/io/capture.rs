@@ -11,16 +11,18 @@ use std::time::Instant;
 use anyhow::Context as _;
 use protocol::control::{CURSOR_EDGE_MAX, FromHost};
 use x11rb::connection::{Connection as _, RequestConnection as _};
+use x11rb::cookie::Cookie;
 use x11rb::protocol::Event;
 use x11rb::protocol::damage::{self, ConnectionExt as _, ReportLevel};
 use x11rb::protocol::shm::ConnectionExt as _;
 use x11rb::protocol::xfixes::{self, ConnectionExt as _, CursorNotifyMask};
 use x11rb::protocol::xproto::{
-    ChangeWindowAttributesAux, ConnectionExt as _, EventMask, ImageFormat, ImageOrder,
-    Screen as Root, Window,
+    ChangeWindowAttributesAux, ConnectionExt as _, EventMask, GetImageReply, ImageFormat,
+    ImageOrder, Screen as Root, Window,
 };
 use x11rb::rust_connection::RustConnection;
 
+use crate::chroma::Detail;
 use crate::damage::Rect;
 use crate::io::shm::Segment;
 use crate::picture::Picture;
@@ -203,6 +205,35 @@ impl Screen {
         }
     }
 
+    /// Whether the screen holds colours that 4:2:0 smears. Takes the time of a read of all of it.
+    ///
+    /// # Errors
+    ///
+    /// The connection is gone, or the screen became smaller meanwhile.
+    pub fn is_detailed(&self) -> anyhow::Result<bool> {
+        let whole = self.whole();
+        let mut detail = Detail::default();
+        match &self.segment {
+            Some(segment) => {
+                // Into no picture: the damage under it is still to be served.
+                let nothing = &mut Vec::new();
+                read_shared(&self.conn, self.root, segment, &[whole], nothing)?;
+                detail.handle_pixels(whole, &segment.bytes()[..whole.area() as usize * 4]);
+            }
+            None => detail.handle_pixels(whole, &self.ask_image(whole)?.reply()?.data),
+        }
+        Ok(detail.is_enough())
+    }
+
+    fn ask_image(&self, rect: Rect) -> anyhow::Result<Cookie<'_, RustConnection, GetImageReply>> {
+        let [x, y] = [rect.x, rect.y].map(|n| i16::try_from(n).unwrap_or(i16::MAX));
+        let [w, h] = [rect.width, rect.height].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
+        let format = ImageFormat::Z_PIXMAP;
+        Ok(self
+            .conn
+            .get_image(format, self.root, x, y, w, h, ALL_PLANES)?)
+    }
+
     /// Without shared memory: the pixels come through the socket, twenty times slower.
     fn read_socket(
         &mut self,
@@ -211,14 +242,11 @@ impl Screen {
         picture: &mut Picture,
     ) -> anyhow::Result<ReadTimes> {
         for &rect in boxes {
-            let [x, y] = [rect.x, rect.y].map(|n| i16::try_from(n).unwrap_or(i16::MAX));
-            let [w, h] = [rect.width, rect.height].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
-            let format = ImageFormat::Z_PIXMAP;
-            let cookie = self
-                .conn
-                .get_image(format, self.root, x, y, w, h, ALL_PLANES)?;
-            self.read.push((rect, cookie.sequence_number()));
-            picture.handle_pixels(rect, &cookie.reply()?.data)?;
+            let cookie = self.ask_image(rect)?;
+            let sequence = cookie.sequence_number();
+            let pixels = cookie.reply()?.data;
+            self.read.push((rect, sequence));
+            picture.handle_pixels(rect, &pixels)?;
         }
         let at = Instant::now();
         Ok(ReadTimes {

@@ -7,13 +7,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use protocol::control::{FromHost, Quality};
+use protocol::control::{Chroma, FromHost, Quality};
 use protocol::id::SessionId;
 
+use crate::chroma::Chromas;
 use crate::damage::Rect;
 use crate::encode::{self, EncodeError, Encoder, EncoderName, FrameKind, Order, Qp};
 use crate::io::capture::{ReadTimes, Screen, ScreenEvent, Watched};
-use crate::io::wait::{Inbox, Outbox, mailbox};
+use crate::io::wait::{Inbox, Outbox, mailbox, release_free_memory};
 use crate::picture::{Pass, Picture};
 use crate::pipeline::{Coded, Pipeline, Step, Watchers};
 use crate::stats::{FrameCost, StatsWindow};
@@ -31,6 +32,7 @@ const COMMANDS_PER_TURN: usize = 64;
 pub struct CodedFrame {
     pub data: Arc<[u8]>,
     pub key: bool,
+    pub chroma: Chroma,
     /// When the damage in it was first seen.
     pub captured_at: Instant,
     pub captured_unix: Duration,
@@ -39,6 +41,8 @@ pub struct CodedFrame {
 
 /// Somebody who watches. Called on the screen thread: must not block.
 pub trait Viewer: Send {
+    /// The finest it can show.
+    fn chroma(&self) -> Chroma;
     fn send_video(&self, frame: &CodedFrame) -> Delivery;
     fn send_control(&self, message: &FromHost);
 }
@@ -79,7 +83,7 @@ pub enum ScreenReport {
 /// Takes reports; called on the screen thread.
 pub type Reporter = Box<dyn Fn(ScreenReport) + Send>;
 
-/// Connects and starts the thread.
+/// Connects and starts the thread. Pictures get no finer than `chroma`.
 ///
 /// # Errors
 ///
@@ -87,6 +91,7 @@ pub type Reporter = Box<dyn Fn(ScreenReport) + Send>;
 pub fn start(
     display: &str,
     encoder: EncoderName,
+    chroma: Chroma,
     report: Reporter,
 ) -> anyhow::Result<Outbox<ScreenCommand>> {
     let (outbox, inbox) = mailbox()?;
@@ -100,6 +105,8 @@ pub fn start(
         report,
         viewers: Vec::new(),
         pipeline: Pipeline::new(BITRATE_START_BPS, Instant::now()),
+        chromas: Chromas::default(),
+        finest: chroma.min(encoder.chroma()),
         stats: StatsWindow::new(encoder as u8),
     };
     std::thread::Builder::new()
@@ -120,8 +127,8 @@ impl Stage {
     fn new(display: &str, encoder: EncoderName) -> anyhow::Result<Self> {
         let screen = Screen::connect(display)?;
         let whole = screen.whole();
-        let picture = Picture::new(whole.width, whole.height);
-        let encoder = encode::open(encoder, picture.width(), picture.height())?;
+        let picture = Picture::new(whole.width, whole.height, Chroma::Yuv420);
+        let encoder = open(encoder, &picture)?;
         Ok(Self {
             cursor: screen.cursor()?,
             screen,
@@ -145,15 +152,14 @@ impl Stage {
         Ok(())
     }
 
-    /// The screen has another size: a new picture and a new encoder.
-    fn resize(&mut self) -> Result<(), EncodeError> {
+    /// The screen has another size, or its picture gets another chroma: a new picture, still
+    /// black, and a new encoder. Both stay as they were if there is none.
+    fn renew(&mut self, chroma: Chroma) -> Result<(), EncodeError> {
         let whole = self.screen.whole();
-        self.picture = Picture::new(whole.width, whole.height);
-        self.encoder = encode::open(
-            self.encoder.name(),
-            self.picture.width(),
-            self.picture.height(),
-        )?;
+        let picture = Picture::new(whole.width, whole.height, chroma);
+        self.encoder = open(self.encoder.name(), &picture)?;
+        self.picture = picture;
+        release_free_memory();
         Ok(())
     }
 
@@ -167,6 +173,10 @@ impl Stage {
     }
 }
 
+fn open(name: EncoderName, picture: &Picture) -> Result<Box<dyn Encoder>, EncodeError> {
+    encode::open(name, picture.width(), picture.height(), picture.chroma())
+}
+
 struct ScreenThread {
     display: String,
     encoder: EncoderName,
@@ -174,6 +184,9 @@ struct ScreenThread {
     report: Reporter,
     viewers: Vec<(SessionId, Box<dyn Viewer>, u64)>,
     pipeline: Pipeline,
+    chromas: Chromas,
+    /// What configuration and encoder allow.
+    finest: Chroma,
     stats: StatsWindow,
 }
 
@@ -244,6 +257,7 @@ impl ScreenThread {
         // Nobody was served from this stage yet: whoever watches starts anew.
         let watchers = Watchers(self.viewers.len());
         self.pipeline.handle_watchers(Watchers(0), Instant::now());
+        self.chromas = Chromas::default();
         self.watchers_changed(watchers, Some(&mut stage))?;
         self.tell_all(&stage.size());
         self.tell_all(&stage.cursor);
@@ -253,11 +267,21 @@ impl ScreenThread {
             }
             self.take_commands(Some(&mut stage))?;
             let now = Instant::now();
+            if self.chromas.poll_end(now) {
+                self.renew(Chroma::Yuv420, &mut stage)?;
+                continue;
+            }
+            let look_at = self.chromas.poll_look(self.pipeline.still_at());
+            if look_at.is_some_and(|at| at <= now) {
+                self.look(&mut stage)?;
+                continue;
+            }
             if let Some(step) = self.pipeline.poll_step(now) {
                 self.step(step, &mut stage)?;
                 continue;
             }
-            let timeout = self.pipeline.poll_timeout(now);
+            let timeout = [self.pipeline.poll_timeout(now), look_at];
+            let timeout = timeout.into_iter().flatten().min();
             let timeout = timeout.map(|at| at.saturating_duration_since(now));
             self.inbox.wait(Some(stage.screen.fd()), timeout);
         }
@@ -272,12 +296,22 @@ impl ScreenThread {
                 self.tell_all(&stage.cursor);
             }
             ScreenEvent::Resized => {
-                stage.resize()?;
+                self.renew(stage.picture.chroma(), stage)?;
                 self.tell_all(&stage.size());
-                self.pipeline.handle_key_at_once(now);
-                self.pipeline.handle_damage(stage.screen.whole(), now);
             }
         }
+        Ok(())
+    }
+
+    fn renew(&mut self, chroma: Chroma, stage: &mut Stage) -> Result<(), EncodeError> {
+        let before = stage.picture.chroma();
+        stage.renew(chroma)?;
+        let now = Instant::now();
+        if chroma != before {
+            self.chromas.handle_changed(chroma, now);
+        }
+        self.pipeline.handle_key_at_once(now);
+        self.pipeline.handle_damage(stage.screen.whole(), now);
         Ok(())
     }
 
@@ -312,7 +346,10 @@ impl ScreenThread {
             }
             ScreenCommand::KeyWanted => self.pipeline.handle_key_wanted(now),
             ScreenCommand::Estimate(session, bps) => self.estimate(session, bps, now),
-            ScreenCommand::Quality(quality) => self.pipeline.handle_quality(quality, now),
+            ScreenCommand::Quality(quality) => {
+                self.pipeline.handle_quality(quality, now);
+                self.allow_chroma();
+            }
             ScreenCommand::Input => self.pipeline.handle_input(now),
             ScreenCommand::Stop => return Err(End::Stopped),
         }
@@ -335,6 +372,7 @@ impl ScreenThread {
         let now = Instant::now();
         let was_alone = self.pipeline.watchers() == Watchers(0);
         self.pipeline.handle_watchers(watchers, now);
+        self.allow_chroma();
         let Some(stage) = stage else {
             return Ok(());
         };
@@ -349,6 +387,14 @@ impl ScreenThread {
             self.pipeline.handle_damage(stage.screen.whole(), now);
         }
         Ok(())
+    }
+
+    /// One encoder serves all: who takes least decides.
+    fn allow_chroma(&mut self) {
+        let viewers = self.viewers.iter().map(|(_, viewer, _)| viewer.chroma());
+        let bounds = [self.finest, self.pipeline.chroma()];
+        let finest = viewers.chain(bounds).min().unwrap_or_default();
+        self.chromas.handle_allowed(finest);
     }
 
     /// One encoder serves all: the slowest network decides.
@@ -410,6 +456,18 @@ impl ScreenThread {
         self.code(plan, Times { seen_at, read }, stage)
     }
 
+    /// The screen is still: it gets 4:4:4 if that shows, instead of being refined in 4:2:0.
+    fn look(&mut self, stage: &mut Stage) -> Result<(), End> {
+        if !stage.screen.is_detailed()? {
+            self.chromas.handle_plain(Instant::now());
+        } else if let Err(error) = self.renew(Chroma::Yuv444, stage) {
+            tracing::warn!(%error, "the picture stays 4:2:0");
+            self.finest = Chroma::Yuv420;
+            self.allow_chroma();
+        }
+        Ok(())
+    }
+
     fn refine(&mut self, stage: &mut Stage) -> Result<(), End> {
         let (qp, blocks_max) = self.pipeline.refinement();
         let blocks = stage.picture.plan_refined(qp, blocks_max).blocks;
@@ -445,9 +503,13 @@ impl ScreenThread {
             bytes: data.len(),
         };
         self.pipeline.handle_coded(coded, coded_at);
+        if plan.pass == Pass::Interactive {
+            self.chromas.handle_coded(plan.blocks, coded_at);
+        }
         self.deliver(CodedFrame {
             data,
             key: plan.kind == FrameKind::Key,
+            chroma: stage.picture.chroma(),
             captured_at: times.seen_at,
             captured_unix: unix_time_of(times.seen_at, coded_at),
             cost: times.cost(coded_at),
@@ -466,7 +528,7 @@ impl ScreenThread {
         }
         tracing::trace!(bytes = frame.data.len(), key = frame.key, cost = ?frame.cost, "frame");
         self.stats
-            .handle_frame(frame.cost, now - frame.cost.coded_at);
+            .handle_frame(frame.cost, frame.chroma, now - frame.cost.coded_at);
         if let Some(stats) = self.stats.poll(now) {
             self.tell_all(&FromHost::HostStats(stats));
         }

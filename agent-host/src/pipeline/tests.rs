@@ -298,3 +298,33 @@ fn on_a_full_wire_frames_wait_and_their_damage_adds_up() {
     assert_eq!(boxes, [BOX, far]);
     assert_eq!(seen_at, t1 + ms(1));
 }
+
+#[test]
+fn the_screen_is_still_a_while_after_it_moved_unless_a_change_waits_or_nobody_watches() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    assert_eq!(pipeline.still_at(), Some(t0 + REFINE_AFTER));
+    // Making it better is no motion.
+    coded(
+        &mut pipeline,
+        Pass::Refine,
+        FrameKind::Delta,
+        QP_FINE,
+        t0 + ms(120),
+    );
+    assert_eq!(pipeline.still_at(), Some(t0 + REFINE_AFTER));
+    pipeline.handle_damage(BOX, t0 + ms(500));
+    assert_eq!(pipeline.still_at(), None);
+    pipeline.poll_step(t0 + ms(500));
+    let kind = FrameKind::Delta;
+    coded(
+        &mut pipeline,
+        Pass::Interactive,
+        kind,
+        QP_FINE,
+        t0 + ms(501),
+    );
+    assert_eq!(pipeline.still_at(), Some(t0 + ms(501) + REFINE_AFTER));
+    pipeline.handle_watchers(Watchers(0), t0 + ms(502));
+    assert_eq!(pipeline.still_at(), None);
+}

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use protocol::control::Chroma;
 use protocol::signal::IceServer;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
@@ -70,6 +71,8 @@ pub(super) fn start(config: SessionConfig, events: Sender<Event>) -> anyhow::Res
         bitrate: config.bitrate,
         certificate: Certificate::of_this_process(),
         sound: config.sound,
+        // Our decoder reads nothing finer.
+        chroma: Chroma::Yuv420,
         seed: seed(),
     };
     let shared = Arc::new(Shared {

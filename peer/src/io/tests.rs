@@ -43,6 +43,7 @@ fn frame(len: usize) -> OutgoingFrame {
     OutgoingFrame {
         data: data.into(),
         key: true,
+        chroma: Chroma::Yuv420,
         captured_at: Instant::now(),
         captured_unix: Duration::from_secs(1_700_000_000),
     }

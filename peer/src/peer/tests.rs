@@ -6,6 +6,7 @@ use protocol::signal::Candidate;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+mod chroma;
 mod thin_path;
 
 const LATENCY: Duration = Duration::from_millis(10);
@@ -179,9 +180,14 @@ impl World {
     }
 
     fn send_frame(&mut self, len: usize, key: bool) -> Result<(), SendError> {
+        self.send(len, key, Chroma::Yuv420)
+    }
+
+    fn send(&mut self, len: usize, key: bool, chroma: Chroma) -> Result<(), SendError> {
         let frame = OutgoingFrame {
             data: h264(len, key).into(),
             key,
+            chroma,
             captured_at: self.now,
             captured_unix: Duration::from_secs(1_700_000_000) + (self.now - self.start),
         };
@@ -546,7 +552,7 @@ fn the_answer_has_no_rtx_time_and_agrees_on_what_we_send() {
         assert!(sdp.contains("transport-wide-cc"));
         assert!(sdp.contains("packetization-mode=1"));
         assert!(!sdp.contains("packetization-mode=0"));
-        assert!(sdp.contains("profile-level-id=f4001f"));
+        assert!(sdp.contains("profile-level-id=42e01f"));
         assert!(sdp.contains(" rtx/90000"));
     }
     assert!(answer.contains("a=sendonly"));

@@ -246,6 +246,7 @@ fn host_messages() -> Vec<FromHost> {
             queue_us: 3,
             frames: 4,
             encoder: 1,
+            chroma: Chroma::Yuv444,
         }),
         FromHost::Notice("{}".into()),
         FromHost::Closed("{}".into()),

@@ -14,6 +14,7 @@ use agent_host::pipeline::{Coded, Pipeline, Step, Watchers};
 use agent_host::registration::{Registration, SocketWish};
 use agent_host::session::{Deed, Session};
 use peer::{BitrateRange, Channel, CloseReason, Event, OutgoingFrame, Peer, Side, Transmit, Via};
+use protocol::control::Chroma;
 use protocol::id::SessionId;
 use protocol::problem::{Code, Problem};
 use protocol::signal::{AgentSession, FromAgent, ToAgent};
@@ -295,6 +296,7 @@ impl Desk {
         let frame = OutgoingFrame {
             data: data.into(),
             key: kind == FrameKind::Key,
+            chroma: Chroma::Yuv420,
             captured_at,
             captured_unix: UNIX_START + (captured_at - self.start),
         };

@@ -484,6 +484,7 @@ impl<'a> Desk<'a> {
                 capture_us: host.capture_us,
                 encode_us: host.encode_us,
                 queue_us: host.queue_us,
+                chroma: host.chroma.as_str(),
             },
             report,
         };

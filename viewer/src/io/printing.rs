@@ -28,6 +28,7 @@ pub(super) struct Host {
     pub(super) capture_us: u32,
     pub(super) encode_us: u32,
     pub(super) queue_us: u32,
+    pub(super) chroma: &'static str,
 }
 
 impl Line {

@@ -34,7 +34,7 @@ export const WHERE_IT_IS = 0xffff;
  *   | {type: "cursor", width: number, height: number, hotX: number, hotY: number, rgba: Uint8ClampedArray<ArrayBuffer>}
  *   | {type: "cursor-hidden"}
  *   | {type: "screen", width: number, height: number}
- *   | {type: "host-stats", captureUs: number, encodeUs: number, queueUs: number, frames: number, encoder: number}
+ *   | {type: "host-stats", captureUs: number, encodeUs: number, queueUs: number, frames: number, encoder: number, chroma: number}
  *   | {type: "notice", json: string}
  *   | {type: "closed", json: string}
  * )} HostMessage
@@ -216,13 +216,14 @@ export function decode(buffer) {
         height: view.getUint16(3),
       }));
     case 0x33:
-      return sized(view, 17, () => ({
+      return sized(view, 18, () => ({
         type: "host-stats",
         captureUs: view.getUint32(1),
         encodeUs: view.getUint32(5),
         queueUs: view.getUint32(9),
         frames: view.getUint32(13),
         encoder: view.getUint8(17),
+        chroma: view.getUint8(18),
       }));
     case 0x34:
       return textMessage(buffer, (json) => ({ type: "notice", json }));

@@ -10,6 +10,8 @@ import { pathWords } from "./words.js";
 const INTERVAL_MS = 1_000;
 /** The full width of a stage's bar, in milliseconds: a frame of 30 a second. */
 const BAR_MS = 33;
+/** How finely colours are kept (`protocol/src/control/chroma.rs`): 4:2:0 has one for four pixels. */
+const CHROMAS = ["4:2:0", "4:4:4"];
 /** Encoders as the agent host numbers them (`protocol/src/control.rs`). */
 const ENCODERS = ["unknown", "x264", "OpenH264", "VAAPI", "NVENC"];
 
@@ -70,6 +72,7 @@ export class Statistics {
       ["Decoding", `${milliseconds(found.decodeMs)} a frame`],
       ["Codec", found.codec || "–"],
       ["Encoder", this.#host ? (ENCODERS[this.#host.encoder] ?? "another") : "–"],
+      ["Colour", this.#host ? (CHROMAS[this.#host.chroma] ?? "another") : "–"],
       ["Loss", percent(found.lossPercent)],
       ["Dropped frames", String(found.framesDropped)],
       ["Received", byteCount(found.bytesReceived)],

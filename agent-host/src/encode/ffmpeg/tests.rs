@@ -4,6 +4,8 @@ use openh264::decoder::{DecodeOptions, Decoder, Flush};
 use openh264::formats::YUVSource as _;
 
 use super::*;
+use protocol::control::Chroma;
+
 use crate::damage::Rect;
 use crate::encode::hardware::{NVENC_WAYS, VAAPI_WAYS, proven};
 
@@ -77,7 +79,7 @@ impl Desk {
     }
 
     fn sized(way: &'static Way, (width, height): (u32, u32)) -> Self {
-        let picture = Picture::new(width, height);
+        let picture = Picture::new(width, height, Chroma::Yuv420);
         let encoder = Ffmpeg::open(way, None, picture.width(), picture.height()).unwrap();
         Self { encoder, picture }
     }
@@ -274,7 +276,7 @@ fn a_picture_of_another_size_is_refused() {
         qp: Qp(20),
         bitrate_bps: BITRATE_BPS,
     };
-    let other = Picture::new(640, 352);
+    let other = Picture::new(640, 352, Chroma::Yuv420);
     assert!(desk.encoder.encode(&other, order).is_err());
 }
 
