@@ -5,11 +5,17 @@
 //! stranger's network for that account, never the owner's known browser. From the third failure a
 //! lock lasts twice as long each time, at most fifteen minutes; none is for ever. The counts are in
 //! the database, so that it makes no difference which node is asked.
+//!
+//! An attempt counts as a failure from its beginning, so that many at once gain nothing. One is left
+//! out: the first of a pair that nobody failed at lately counts once it has failed. So whoever knows
+//! their password writes nothing, and a guesser gains one guess per node and hour.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::Email;
 use super::sign_in::HandleHash;
 
 /// Failures that cost nothing: people mistype.
@@ -23,12 +29,15 @@ pub const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 /// Pairs that are counted, some 200 bytes each. Beyond, those idle for longest are forgotten, now
 /// and then: filling the table costs an attacker more guesses than it frees.
 pub const PAIRS_MAX: usize = 50_000;
+/// Attempts under way at one node that nobody counted yet, some 200 bytes each: as many as sign in at
+/// the same time. When full, attempts are counted at once.
+const UNCOUNTED_MAX: usize = 10_000;
 /// How far the clocks of two nodes may be apart. What is further in the future was written before
 /// the clock went back.
 const SKEW_MAX: Duration = Duration::from_secs(60);
 
 /// Where an attempt comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// A browser that signed in to this account before, by the hash of its cookie.
     Device(HandleHash),
@@ -58,6 +67,22 @@ impl Prefix {
             IpAddr::V4(v4) => (u32::from(v4) & !0xff).to_be_bytes().into(),
             IpAddr::V6(v6) => (u128::from(v6) >> 64 << 64).to_be_bytes().into(),
         })
+    }
+}
+
+/// The attempts under way at this node that count only if they fail.
+#[derive(Debug, Default)]
+pub struct Uncounted(HashSet<(Email, Place)>);
+
+impl Uncounted {
+    /// Whether this one may be left uncounted; then [`Uncounted::end`] has to be told of its end.
+    #[must_use]
+    pub fn begin(&mut self, email: &Email, place: Place) -> bool {
+        self.0.len() < UNCOUNTED_MAX && self.0.insert((email.clone(), place))
+    }
+
+    pub fn end(&mut self, email: &Email, place: Place) {
+        self.0.remove(&(email.clone(), place));
     }
 }
 
@@ -155,6 +180,23 @@ mod tests {
         // Two nodes whose clocks are not quite the same.
         let now = NOW - Duration::from_secs(10);
         assert!(before.wait(now).is_some());
+    }
+
+    #[test]
+    fn one_attempt_of_a_pair_at_a_time_is_left_uncounted() {
+        let ada = Email::parse("ada@example.org").unwrap();
+        let place = |text: &str| Place::Network(Prefix::of(text.parse().unwrap()));
+        let mut uncounted = Uncounted::default();
+        assert!(uncounted.begin(&ada, place("198.51.100.7")));
+        assert!(!uncounted.begin(&ada, place("198.51.100.9")));
+        assert!(uncounted.begin(&ada, place("203.0.113.1")));
+        uncounted.end(&ada, place("198.51.100.9"));
+        assert!(uncounted.begin(&ada, place("198.51.100.7")));
+        let crowd = (0..UNCOUNTED_MAX).filter(|number| {
+            let email = Email::parse(&format!("a{number}@example.org")).unwrap();
+            uncounted.begin(&email, place("198.51.100.7"))
+        });
+        assert_eq!(crowd.count(), UNCOUNTED_MAX - 2);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! The rules are `crate::identity`; here are the database, the clock, the hashing pool and the mail.
 
+mod attempt;
 mod auth;
 mod devices;
 mod hashing;
@@ -31,7 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::problems;
 use super::store::Store;
 use crate::config::oidc::OidcConfig;
-use crate::identity::lockout::{Place, Prefix};
+use crate::identity::lockout::{Place, Prefix, Uncounted};
 use crate::identity::nonce::Nonces;
 use crate::identity::password::Peppers;
 use crate::identity::rate::Rates;
@@ -57,6 +58,7 @@ struct Tools {
     rates: Mutex<Rates<Prefix>>,
     device_rates: Mutex<Rates<Thumbprint>>,
     nonces: Nonces,
+    uncounted: Mutex<Uncounted>,
     cache: Mutex<SignInCache>,
     oidc: Option<oidc::Provider>,
 }
@@ -82,6 +84,7 @@ impl Identity {
             rates: Mutex::default(),
             device_rates: Mutex::default(),
             nonces,
+            uncounted: Mutex::default(),
             cache: Mutex::default(),
             oidc: oidc.transpose()?,
         })))

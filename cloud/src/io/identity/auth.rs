@@ -87,9 +87,7 @@ impl Identity {
         self.0.hashing.has_room()?;
         let email = Email::parse(&credentials.email).ok_or_else(problems::sign_in_failed)?;
         let place = self.place_of(visit, &email).await?;
-        if let Some(wait) = store.count_attempt(&email, place, unix_now()).await? {
-            return Err(problems::account_locked(wait).into());
-        }
+        let attempt = self.attempt(&email, place).await?;
         let account = store.find_account(&email).await?;
         let stored = account
             .as_ref()
@@ -101,11 +99,12 @@ impl Identity {
             None => None,
         };
         let (Some(account), Some(member), true) = (account, member, right) else {
+            attempt.failed().await?;
             self.audit(&visit.workspace, "-", "sign-in failed", email.as_str())
                 .await?;
             return Err(problems::sign_in_failed().into());
         };
-        store.forget_attempts(&email, place).await?;
+        attempt.succeeded().await?;
         if !account.confirmed {
             return Err(problems::email_unconfirmed().into());
         }
@@ -160,11 +159,8 @@ impl Identity {
             client: visit.client.clone(),
             device: None,
         };
-        self.store().start_sign_in(&sign_in).await?;
-        self.store()
-            .add_device(&hash_of(&device), &account.id, now)
-            .await?;
-        self.note(&sign_in, "signed in", &sign_in.id).await?;
+        let browser = hash_of(&device);
+        self.store().start_sign_in(&sign_in, &browser).await?;
         let device = guard::set_cookie(
             guard::device_cookie(self.https()),
             device.expose(),

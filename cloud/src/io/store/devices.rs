@@ -226,7 +226,7 @@ mod tests {
                 .unwrap()
                 .unwrap()
         };
-        house.store.start_sign_in(&browser).await.unwrap();
+        house.store.start_sign_in(&browser, &[2; 32]).await.unwrap();
         let found = house.store.find_sign_in(&[1; 32]).await.unwrap();
         assert_eq!(found, Some(browser));
         let none = house.store.find_device(&home, "browser").await.unwrap();

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use protocol::proof::Thumbprint;
 use serde::Serialize;
-use sqlx::Row;
-use sqlx::any::AnyRow;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::{Any, Row};
 use uuid::Uuid;
 
 use super::{Kind, Store, from_word, hash, seconds, text, unix, word};
@@ -60,6 +60,9 @@ pub(super) const SIGN_IN: &str = "SELECT s.*, a.email, m.role FROM sign_in s \
      JOIN account a ON a.id = s.account \
      JOIN member m ON m.account = s.account AND m.workspace = s.workspace \
      WHERE m.removed_unix IS NULL AND ";
+
+const MEMBER: &str = "SELECT a.id, a.email, a.confirmed_unix, m.role FROM member m \
+     JOIN account a ON a.id = m.account WHERE m.workspace = $1 AND m.removed_unix IS NULL";
 
 impl Store {
     pub(crate) async fn find_account(&self, email: &Email) -> Result<Option<Account>> {
@@ -151,29 +154,25 @@ impl Store {
         workspace: &WorkspaceId,
         account: &str,
     ) -> Result<Option<Member>> {
-        let members = self.list_members(workspace).await?;
-        Ok(members.into_iter().find(|member| member.account == account))
+        let query = format!("{MEMBER} AND m.account = $2");
+        sqlx::query(sqlx::AssertSqlSafe(query))
+            .bind(workspace.as_str())
+            .bind(account)
+            .fetch_optional(&self.pool)
+            .await?
+            .map(|row| member(&row))
+            .transpose()
     }
 
     pub(crate) async fn list_members(&self, workspace: &WorkspaceId) -> Result<Vec<Member>> {
-        sqlx::query(
-            "SELECT a.id, a.email, a.confirmed_unix, m.role FROM member m \
-             JOIN account a ON a.id = m.account \
-             WHERE m.workspace = $1 AND m.removed_unix IS NULL ORDER BY a.email",
-        )
-        .bind(workspace.as_str())
-        .fetch_all(&self.pool)
-        .await?
-        .iter()
-        .map(|row| {
-            Ok(Member {
-                account: text(row, "id")?,
-                email: text(row, "email")?,
-                role: from_word(&text(row, "role")?)?,
-                confirmed: row.try_get::<Option<i64>, _>("confirmed_unix")?.is_some(),
-            })
-        })
-        .collect()
+        let query = format!("{MEMBER} ORDER BY a.email");
+        sqlx::query(sqlx::AssertSqlSafe(query))
+            .bind(workspace.as_str())
+            .fetch_all(&self.pool)
+            .await?
+            .iter()
+            .map(member)
+            .collect()
     }
 
     /// `false` if that would leave the workspace without an owner. One statement, so that two
@@ -235,7 +234,10 @@ impl Store {
         Ok(removed.rows_affected() == 1)
     }
 
-    pub(crate) async fn start_sign_in(&self, sign_in: &SignIn) -> Result<()> {
+    /// Signs a browser in, knows it from now on, and writes it down: all at once, as each of them
+    /// alone would cost a write to the disk.
+    pub(crate) async fn start_sign_in(&self, sign_in: &SignIn, browser: &HandleHash) -> Result<()> {
+        let mut transaction = self.begin().await?;
         sqlx::query(
             "INSERT INTO sign_in (id, workspace, account, handle_hash, created_unix, used_unix, client) \
              VALUES ($1, $2, $3, $4, $5, $5, $6)",
@@ -246,8 +248,17 @@ impl Store {
         .bind(sign_in.handle_hash.as_slice())
         .bind(i64::try_from(sign_in.created_unix)?)
         .bind(&sign_in.client)
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
+        let now = Duration::from_secs(sign_in.created_unix);
+        add_device(browser, &sign_in.account, now)?
+            .execute(&mut *transaction)
+            .await?;
+        let (workspace, who) = (&sign_in.workspace, sign_in.email.as_str());
+        audit(workspace, who, "signed in", &sign_in.id, now)?
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -337,15 +348,8 @@ impl Store {
         account: &str,
         unix_now: Duration,
     ) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO device (hash, account, created_unix) VALUES ($1, $2, $3) \
-             ON CONFLICT (hash) DO NOTHING",
-        )
-        .bind(device.as_slice())
-        .bind(account)
-        .bind(seconds(unix_now)?)
-        .execute(&self.pool)
-        .await?;
+        let added = add_device(device, account, unix_now)?;
+        added.execute(&self.pool).await?;
         Ok(())
     }
 
@@ -468,18 +472,8 @@ impl Store {
         subject: &str,
         unix_now: Duration,
     ) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO audit (id, workspace, at_unix, actor, action, subject) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(Uuid::now_v7().to_string())
-        .bind(workspace.as_str())
-        .bind(seconds(unix_now)?)
-        .bind(actor)
-        .bind(action)
-        .bind(subject)
-        .execute(&self.pool)
-        .await?;
+        let written = audit(workspace, actor, action, subject, unix_now)?;
+        written.execute(&self.pool).await?;
         Ok(())
     }
 
@@ -525,6 +519,48 @@ impl Store {
         .map(super::instance_record)
         .collect()
     }
+}
+
+type Statement<'a> = sqlx::query::Query<'a, Any, AnyArguments>;
+
+fn add_device<'a>(
+    device: &'a HandleHash,
+    account: &'a str,
+    unix_now: Duration,
+) -> Result<Statement<'a>> {
+    let query = sqlx::query(
+        "INSERT INTO device (hash, account, created_unix) VALUES ($1, $2, $3) \
+         ON CONFLICT (hash) DO NOTHING",
+    );
+    let now = seconds(unix_now)?;
+    Ok(query.bind(device.as_slice()).bind(account).bind(now))
+}
+
+fn audit<'a>(
+    workspace: &'a WorkspaceId,
+    actor: &'a str,
+    action: &'a str,
+    subject: &'a str,
+    unix_now: Duration,
+) -> Result<Statement<'a>> {
+    let query = sqlx::query(
+        "INSERT INTO audit (id, workspace, at_unix, actor, action, subject) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    );
+    let query = query
+        .bind(Uuid::now_v7().to_string())
+        .bind(workspace.as_str());
+    let query = query.bind(seconds(unix_now)?);
+    Ok(query.bind(actor).bind(action).bind(subject))
+}
+
+fn member(row: &AnyRow) -> Result<Member> {
+    Ok(Member {
+        account: text(row, "id")?,
+        email: text(row, "email")?,
+        role: from_word(&text(row, "role")?)?,
+        confirmed: row.try_get::<Option<i64>, _>("confirmed_unix")?.is_some(),
+    })
 }
 
 pub(super) fn account(row: &AnyRow) -> Result<Account> {

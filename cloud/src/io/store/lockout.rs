@@ -12,6 +12,47 @@ use crate::identity::lockout::{Failures, PAIRS_MAX, Place, REMEMBERED};
 use crate::identity::{Email, WorkspaceId};
 
 impl Store {
+    /// What is remembered of a pair: a look and no write.
+    pub(crate) async fn find_failures(
+        &self,
+        email: &Email,
+        place: Place,
+    ) -> Result<Option<Failures>> {
+        sqlx::query("SELECT * FROM sign_in_failure WHERE pair = $1")
+            .bind(pair(email, place))
+            .fetch_optional(&self.pool)
+            .await?
+            .as_ref()
+            .map(failures)
+            .transpose()
+    }
+
+    /// Counts one attempt that failed and was not counted before: one statement if it is the first.
+    pub(crate) async fn count_failure(
+        &self,
+        email: &Email,
+        place: Place,
+        unix_now: Duration,
+    ) -> Result<()> {
+        let first = Failures::default().and_one_more(unix_now);
+        let counted = sqlx::query(
+            "INSERT INTO sign_in_failure (pair, email, failures, last_unix, locked_until_unix) \
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (pair) DO NOTHING",
+        )
+        .bind(pair(email, place))
+        .bind(email.as_str())
+        .bind(i64::from(first.count))
+        .bind(i64::try_from(first.last_unix)?)
+        .bind(i64::try_from(first.locked_until_unix)?)
+        .execute(&self.pool)
+        .await?;
+        if counted.rows_affected() == 0 {
+            // Somebody failed meanwhile; who is locked out by now waits as they would anyway.
+            self.count_attempt(email, place, unix_now).await?;
+        }
+        Ok(())
+    }
+
     /// Counts one attempt to sign in, before its outcome is known; or says how long to wait.
     pub(crate) async fn count_attempt(
         &self,
@@ -20,13 +61,6 @@ impl Store {
         unix_now: Duration,
     ) -> Result<Option<Duration>> {
         let pair = pair(email, place);
-        // Whoever is locked costs a look and no write.
-        let known = sqlx::query("SELECT * FROM sign_in_failure WHERE pair = $1").bind(&pair);
-        let known = known.fetch_optional(&self.pool).await?;
-        let known = known.as_ref().map(failures).transpose()?;
-        if let Some(wait) = known.and_then(|known| known.wait(unix_now)) {
-            return Ok(Some(wait));
-        }
         let mut transaction = self.begin().await?;
         // Changes nothing if the row is there, but keeps it until the transaction ends.
         let row = sqlx::query(
@@ -174,6 +208,21 @@ mod tests {
         let tries = (0..30).map(|number| attempts(&nodes[number % 3], "ada@example.org", here, 1));
         let refused: usize = futures_util::future::join_all(tries).await.iter().sum();
         assert_eq!(refused, 27);
+    }
+
+    #[tokio::test]
+    async fn a_failure_counted_late_is_one_more_however_many_there_are() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let ada = Email::parse("ada@example.org").unwrap();
+        let here = network("198.51.100.7");
+        assert_eq!(store.find_failures(&ada, here).await.unwrap(), None);
+        for count in 1..=3 {
+            store.count_failure(&ada, here, NOW).await.unwrap();
+            let known = store.find_failures(&ada, here).await.unwrap().unwrap();
+            assert_eq!(known.count, count);
+        }
+        assert_eq!(attempts(&store, "ada@example.org", here, 1).await, 1);
     }
 
     #[tokio::test]
