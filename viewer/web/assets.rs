@@ -21,6 +21,7 @@
     web::asset!("/viewer", "link/channels.js"),
     web::asset!("/viewer", "link/facts.js"),
     web::asset!("/viewer", "link/launch.js"),
+    web::asset!("/viewer", "link/marks.js"),
     web::asset!("/viewer", "link/nearness.js"),
     web::asset!("/viewer", "link/offer.js"),
     web::asset!("/viewer", "link/path.js"),

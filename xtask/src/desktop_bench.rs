@@ -7,6 +7,7 @@ mod congestion;
 mod meter;
 mod native;
 mod network;
+mod opening;
 mod page;
 mod report;
 mod selkies;
@@ -41,6 +42,7 @@ const CURVE_CRFS: [u8; 2] = [25, 17];
   cargo xtask bench latency
   cargo xtask bench latency --rounds 2 --json
   cargo xtask bench latency --rounds 4 --samples 500 --with-default-mode
+  cargo xtask bench latency --first-frame --rounds 1 --browsers 6
   cargo xtask bench latency --minutes 30
   cargo xtask bench latency --congestion")]
 pub(crate) struct Options {
@@ -59,6 +61,12 @@ pub(crate) struct Options {
     /// In each round also measure Selkies as it comes.
     #[arg(long)]
     with_default_mode: bool,
+    /// Fresh browsers for the time to the first frame, of ours and of Selkies in turns.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    browsers: u32,
+    /// Measure only the time to the first frame; beside Selkies if `--rounds` is not 0.
+    #[arg(long, conflicts_with_all = ["minutes", "congestion"])]
+    first_frame: bool,
     /// Instead keep one session for so long, and tell drift and growth.
     #[arg(long, value_name = "N", conflicts_with_all = ["rounds", "congestion"])]
     minutes: Option<u32>,
@@ -202,7 +210,6 @@ impl Stream {
             host: &self.display,
             url: &self.url,
             agent: self.agent_host,
-            first_frames: "4",
         }
     }
 
@@ -232,6 +239,10 @@ fn measure(
 ) -> Result<(Turns, Value)> {
     let stream = Stream::start(options, folder, crew)?;
     let mut turns = Turns::default();
+    opening::measure(options, folder, &stream, peer, &mut turns)?;
+    if options.first_frame {
+        return Ok((turns, Value::Null));
+    }
     for round in 0..options.rounds.max(1) {
         // In alternate order: what the machine does meanwhile hits both.
         if round % 2 == 0 {

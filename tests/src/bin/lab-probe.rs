@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -18,6 +18,7 @@ use tests::lab::canvas::Canvas;
 use tests::lab::devtools::Browser;
 use tests::lab::fidelity;
 use tests::lab::figures;
+use tests::lab::opening;
 use tests::lab::pattern::{self, HEIGHT, Place, WIDTH};
 use tests::lab::scene::Scene;
 use tests::lab::screen::Screen;
@@ -37,6 +38,8 @@ const LATE_AFTER: Duration = Duration::from_secs(1);
 const PAUSE_MEAN: Duration = Duration::from_millis(150);
 /// No pause is shorter: each change is to be seen on its own.
 const PAUSE_MIN: Duration = Duration::from_millis(60);
+/// A viewer that fills its display shows the desktop this close to where it is, in pixels.
+const NEAR: u16 = 64;
 const SEED: u64 = 0x6d75_6c74;
 
 #[derive(Parser)]
@@ -90,7 +93,7 @@ enum Command {
         #[arg(long, value_enum)]
         scene: Scene,
     },
-    /// Open a page; how long until it shows the desktop.
+    /// Open a page; how long until it shows the desktop, and what happened meanwhile.
     FirstFrame {
         #[command(flatten)]
         run: Run,
@@ -171,8 +174,15 @@ fn stir(display: &str, hertz: u32) -> Result<()> {
 fn find(display: &str, code: u16) -> Result<Value> {
     let mut screen = Screen::open(display)?;
     screen.watch()?;
-    let place = search(&mut screen, code, &scales(), Instant::now() + FIND_LIMIT)?
-        .context("the display never showed the code")?;
+    let all = screen.area();
+    let place = search(
+        &mut screen,
+        all,
+        code,
+        &scales(),
+        Instant::now() + FIND_LIMIT,
+    )?
+    .context("the display never showed the code")?;
     Ok(json!({ "x": place.x, "y": place.y, "scale": place.scale }))
 }
 
@@ -250,18 +260,29 @@ fn motion(run: &Run, hertz: u32) -> Result<Value> {
 }
 
 fn first_frame(run: &Run, browser: &Browser, url: &str, pause: Duration) -> Result<Value> {
-    let canvas = Canvas::open(&run.host, 600, 300)?;
+    let (x, y) = (600, 300);
+    let canvas = Canvas::open(&run.host, x, y)?;
     let mut screen = Screen::open(&run.viewer)?;
     screen.watch()?;
-    let mut waits = Vec::new();
+    // Only where the picture will be: what a page animates meanwhile would cost a look each.
+    let area = Rectangle {
+        x: x - NEAR.cast_signed(),
+        y: y - NEAR.cast_signed(),
+        width: WIDTH + 2 * NEAR,
+        height: HEIGHT + 2 * NEAR,
+    };
+    let mut openings = Vec::new();
     for code in 1..=sample_count(run)? {
         canvas.show(code)?;
         thread::sleep(Duration::from_millis(500));
-        let begun = Instant::now();
+        let (begun, begun_at) = (Instant::now(), SystemTime::now());
         let tab = browser.open(url)?;
-        search(&mut screen, code, &[1.0], begun + FIND_LIMIT)?
+        search(&mut screen, area, code, &[1.0], begun + FIND_LIMIT)?
             .context("the desktop never appeared")?;
-        waits.push(begun.elapsed());
+        let shown = begun.elapsed();
+        let timeline = browser.evaluate(&tab, opening::TIMELINE)?;
+        let opened_unix = begun_at.duration_since(SystemTime::UNIX_EPOCH)?;
+        openings.push(opening::told(&timeline, opened_unix, shown));
         // The last one stays, for whatever is measured next.
         if u32::from(code) < run.samples {
             browser.close(&tab)?;
@@ -269,10 +290,8 @@ fn first_frame(run: &Run, browser: &Browser, url: &str, pause: Duration) -> Resu
         thread::sleep(pause);
     }
     // The first of all fills caches that every later one finds.
-    let cold = waits.remove(0);
-    Ok(
-        json!({ "first_frame_ms": figures::milliseconds(waits), "first_frame_cold_ms": cold.as_millis() }),
-    )
+    let cold = openings.remove(0);
+    Ok(json!({ "cold": cold, "warm": openings }))
 }
 
 fn fidelity(run: &Run, scene: Scene) -> Result<Value> {
@@ -305,11 +324,12 @@ fn find_pattern(screen: &mut Screen, show: impl Fn(u16) -> Result<()>) -> Result
     let scales = scales();
     let deadline = Instant::now() + FIND_LIMIT;
     screen.watch()?;
-    let place = search(screen, FIND_ME, &scales, deadline)?
+    let all = screen.area();
+    let place = search(screen, all, FIND_ME, &scales, deadline)?
         .context("the viewer's display never showed the pattern")?;
     // The viewer may still be settling into its final size.
     thread::sleep(Duration::from_secs(2));
-    search(screen, FIND_ME, &scales, deadline)?
+    search(screen, all, FIND_ME, &scales, deadline)?
         .with_context(|| format!("the pattern left {place:?}"))
 }
 
@@ -319,19 +339,19 @@ fn scales() -> Vec<f64> {
     std::iter::once(1.0).chain(others).collect()
 }
 
-/// Looks at the whole display at each change until the code is there.
+/// Looks at the area at each change until the code is there.
 fn search(
     screen: &mut Screen,
+    area: Rectangle,
     code: u16,
     scales: &[f64],
     deadline: Instant,
 ) -> Result<Option<Place>> {
     while Instant::now() < deadline {
-        let all = screen.area();
-        if let Some(place) = pattern::find(screen.read(all)?, code, scales) {
+        if let Some(place) = pattern::find(screen.read(area)?, code, scales) {
             return Ok(Some(place));
         }
-        while !screen.has_changed()? && Instant::now() < deadline {
+        while !screen.has_changed(area)? && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
     }

@@ -1,11 +1,13 @@
-//! Opens and closes Chromium's tabs through the HTTP half of its DevTools protocol.
+//! Opens and closes Chromium's tabs through the HTTP half of its DevTools protocol, and asks their
+//! pages through the other half.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{self, Message};
 
 /// A browser that does not answer by then hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -18,7 +20,11 @@ pub struct Browser {
 }
 
 /// An open tab.
-pub struct Tab(String);
+pub struct Tab {
+    id: String,
+    /// Where its page is spoken to, `ws://…`.
+    socket: String,
+}
 
 impl Browser {
     pub fn at(address: &str) -> Self {
@@ -40,14 +46,39 @@ impl Browser {
             .collect();
         let tab: Value =
             serde_json::from_slice(&self.ask("PUT", &format!("/json/new?{escaped}"))?)?;
-        Ok(Tab(tab["id"]
-            .as_str()
-            .context("a tab has an id")?
-            .to_owned()))
+        let text = |name: &str| {
+            let value = tab[name].as_str();
+            anyhow::Ok(
+                value
+                    .with_context(|| format!("a tab has {name}"))?
+                    .to_owned(),
+            )
+        };
+        Ok(Tab {
+            id: text("id")?,
+            socket: text("webSocketDebuggerUrl")?,
+        })
     }
 
     pub fn close(&self, tab: &Tab) -> Result<()> {
-        self.ask("PUT", &format!("/json/close/{}", tab.0)).map(drop)
+        self.ask("PUT", &format!("/json/close/{}", tab.id))
+            .map(drop)
+    }
+
+    /// The value of an expression in the tab's page, as JSON.
+    pub fn evaluate(&self, tab: &Tab, expression: &str) -> Result<Value> {
+        let stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        let (mut socket, _) = tungstenite::client(tab.socket.as_str(), stream)
+            .map_err(|error| anyhow::anyhow!("no page at {}: {error}", tab.socket))?;
+        let params = json!({ "expression": expression, "returnByValue": true });
+        let question = json!({ "id": 1, "method": "Runtime.evaluate", "params": params });
+        socket.send(Message::text(question.to_string()))?;
+        // Nothing else is subscribed to: the next text is the answer.
+        let answer: Value = serde_json::from_str(socket.read()?.to_text()?)?;
+        let thrown = &answer["result"]["exceptionDetails"]["text"];
+        anyhow::ensure!(thrown.is_null(), "the page answered {thrown}");
+        Ok(answer["result"]["result"]["value"].clone())
     }
 
     fn ask(&self, method: &str, path: &str) -> Result<Vec<u8>> {

@@ -73,11 +73,11 @@ impl Screen {
         }
     }
 
-    /// Whether something changed since the last look; does not wait.
-    pub fn has_changed(&self) -> Result<bool> {
+    /// Whether something inside `area` changed since the last look; does not wait.
+    pub fn has_changed(&self, area: Rectangle) -> Result<bool> {
         let mut changed = false;
         while let Some(event) = self.connection.poll_for_event()? {
-            changed |= matches!(event, Event::DamageNotify(_));
+            changed |= matches!(event, Event::DamageNotify(notify) if overlap(notify.area, area));
         }
         Ok(changed)
     }

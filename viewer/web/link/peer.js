@@ -5,6 +5,7 @@
  */
 
 import { Channels } from "./channels.js";
+import { mark } from "./marks.js";
 import { askForPicture, askForSound, iceServers, isRelayed, withStereo, withoutRelays } from "./offer.js";
 
 /** Candidates kept for an answer that is still to come; the protocol's bound per side. */
@@ -102,6 +103,7 @@ export class Peer {
 
   async handleAnswer(/** @type {string} */ sdp) {
     if (!this.awaitsAnswer) return;
+    mark("answered");
     const wanted = this.#mode === "direct" ? withoutRelays(sdp) : sdp;
     await this.#connection.setRemoteDescription({ type: "answer", sdp: wanted });
     for (const candidate of this.#early.splice(0)) await this.#add(candidate);
@@ -163,7 +165,9 @@ export class Peer {
 
   #sayOffer() {
     const sdp = this.#connection.localDescription?.sdp;
-    if (!this.#closed && sdp) this.#ports.offer(sdp);
+    if (this.#closed || !sdp) return;
+    mark("offered");
+    this.#ports.offer(sdp);
   }
 
   #sayCandidate(/** @type {RTCIceCandidate | null} */ found) {

@@ -5,6 +5,7 @@
  */
 
 import { firstFacts } from "./facts.js";
+import { mark } from "./marks.js";
 import { measureRegions } from "./nearness.js";
 import { Peer } from "./peer.js";
 import { NO_PICTURE, endsSession, isPassing, noPath, parseProblem } from "./problem.js";
@@ -108,6 +109,7 @@ export class Session {
 
   /** The first frame of a connection is on the screen. */
   pictureShown() {
+    mark("picture");
     this.#shown = this.peer;
     this.#goLive();
   }
@@ -123,6 +125,7 @@ export class Session {
     const version = PROTOCOL_VERSION;
     if (this.grant) return { type: "resume", version, token: this.grant.token };
     const { ticket, regions } = await fetchTicket(this.#launch.instance, this.#launch.key);
+    mark("ticket");
     const round_trips_ms = await measureRegions(regions);
     return { type: "open", version, ticket, mode: this.facts.mode, round_trips_ms };
   }
@@ -151,6 +154,7 @@ export class Session {
   }
 
   #granted(/** @type {Grant} */ grant) {
+    mark("granted");
     this.grant = grant;
     this.#renewal.granted(grant.expires_in_secs);
     this.#signalling.accept();
@@ -284,6 +288,7 @@ export class Session {
   #reached(/** @type {import("./peer.js").Reach} */ reach) {
     const { media } = this.facts;
     if (reach === "connected") {
+      mark("connected");
       this.#recovery.end();
       void this.readPath();
       if (this.#nextPicture) this.#ports.picture(this.#nextPicture);

@@ -7,6 +7,7 @@
  */
 
 import { backoffMs } from "./backoff.js";
+import { mark } from "./marks.js";
 import { ProblemError, UNREACHABLE, isPassing } from "./problem.js";
 
 export const PROTOCOL_VERSION = 1;
@@ -56,6 +57,7 @@ export class Signalling {
     const socket = new WebSocket(VIEWER_PATH.replace(/^/, originOfSockets()));
     this.#socket = socket;
     const opened = new Promise((resolve) => socket.addEventListener("open", resolve));
+    void opened.then(() => mark("socket"));
     const current = () => this.#socket === socket;
     socket.addEventListener("message", (event) => current() && this.#handleText(event.data));
     socket.addEventListener("close", () => current() && this.#handleLoss(UNREACHABLE));

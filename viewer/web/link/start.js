@@ -4,12 +4,14 @@
  */
 
 import { takeLaunch } from "./launch.js";
+import { mark } from "./marks.js";
 import { canShowPicture } from "./offer.js";
 import { NO_KEY, NO_WEBRTC } from "./problem.js";
 import { Session } from "./session.js";
 
 /** @typedef {import("./session.js").SessionPorts} SessionPorts */
 
+mark("begun");
 export const launch = takeLaunch({ location, history, storage: sessionStorage });
 
 /** @type {(ports: SessionPorts) => void} */
@@ -28,6 +30,7 @@ firstSession?.start();
 
 /** The rest of the page is there; what happened until now is told in its order. */
 export function attachPage(/** @type {SessionPorts} */ ports) {
+  mark("loaded");
   attach(ports);
 }
 

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::verdict::Turns;
+use super::opening;
+use super::verdict::{Row, Turns};
 
 /// Everything that was measured.
 pub(super) struct Run<'a> {
@@ -22,7 +23,8 @@ impl Run<'_> {
             "\n{} at {}, medians of {rounds} rounds\n{:<44}{:>10}{:>12}{:>8}  {:<18}\n",
             self.machine, self.size, "", "ours", "Selkies", "ratio", "bar (stretch)"
         );
-        for row in self.turns.rows() {
+        let measured = |row: &Row| row.ours.or(row.peer).is_some();
+        for row in self.turns.rows().into_iter().filter(measured) {
             let _ = writeln!(
                 text,
                 "{:<44}{:>10}{:>12}{:>8}  {:<18}{}",
@@ -49,12 +51,11 @@ impl Run<'_> {
             ),
         ] {
             let value = self.alone.pointer(pointer).and_then(Value::as_f64);
-            let _ = writeln!(text, "{title:<44}{:>10}", figure(value));
+            if value.is_some() {
+                let _ = writeln!(text, "{title:<44}{:>10}", figure(value));
+            }
         }
-        for turn in &self.turns.ours {
-            let p50 = &turn["first_frame_ms"]["p50"];
-            let _ = writeln!(text, "page opened to first frame, ours, warm: {p50} ms");
-        }
+        text += &opening::lines(self.turns);
         for turn in &self.turns.peer_default {
             let p50 = &turn["propagation_ms"]["p50"];
             let cpu = &turn["agent_cpu_still_percent"];
@@ -77,6 +78,7 @@ impl Run<'_> {
         figures["native"]["first_picture_ms"] = self.alone["native_first_picture_ms"].clone();
         figures["native"]["motion"] = self.alone["native_motion"].clone();
         figures["motion"] = self.alone["motion"].clone();
+        figures["first_frame"] = opening::json(self.turns);
         figures["peer"] = json!("Selkies 2.1.0, WebRTC, --video-streaming-mode=false");
         figures["rows"] = self.turns.rows().iter().map(|row| row.json()).collect();
         figures["turns"] = json!({
@@ -85,6 +87,8 @@ impl Run<'_> {
             "selkies_best": self.turns.peer,
             "selkies_default": self.turns.peer_default,
             "selkies_curve": self.turns.peer_curve,
+            "openings": self.turns.openings,
+            "selkies_openings": self.turns.peer_openings,
         });
         figures
     }

@@ -90,19 +90,43 @@ pub(super) fn measure(
     mode: Mode,
 ) -> Result<Value> {
     let folder = folder.join(mode.name());
-    let mut crew = Crew::new(folder.join("host-logs"))?;
-    let figures = turn(options, &folder, program, mode, &mut crew);
-    crew.take_down();
-    figures.with_context(|| format!("cannot measure {}", mode.name()))
+    with_host(options, &folder, program, mode, |subject| match mode {
+        Mode::Best | Mode::Default => turn::measure(subject, options, &folder),
+        Mode::Quality { .. } => turn::measure_scenes(subject, options, &folder),
+    })
 }
 
-fn turn(
+/// Its page in a fresh browser, at its best. Once: opened again, its page stays empty until the
+/// desktop changes in a way we do not know.
+pub(super) fn measure_opening(options: &Options, folder: &Path, program: &Path) -> Result<Value> {
+    let folder = folder.join(Mode::Best.name());
+    with_host(options, &folder, program, Mode::Best, |subject| {
+        turn::measure_opening(subject, options, &folder, "1")
+    })
+}
+
+fn with_host(
     options: &Options,
     folder: &Path,
     program: &Path,
     mode: Mode,
-    crew: &mut Crew,
+    measure: impl FnOnce(&Subject) -> Result<Value>,
 ) -> Result<Value> {
+    let mut crew = Crew::new(folder.join("host-logs"))?;
+    let subject = start(options, program, mode, &mut crew);
+    let figures = subject.and_then(|(host, agent)| {
+        measure(&Subject {
+            host: &host,
+            url: &format!("http://127.0.0.1:{PORT}/"),
+            agent,
+        })
+    });
+    crew.take_down();
+    figures.with_context(|| format!("cannot measure {}", mode.name()))
+}
+
+/// The display of its desktop and its process.
+fn start(options: &Options, program: &Path, mode: Mode, crew: &mut Crew) -> Result<(String, u32)> {
     let host = desktop::free_display()?;
     crew.start(stage::x_server("host-display", &host, options)?)?;
     let args = arguments(mode);
@@ -113,18 +137,8 @@ fn turn(
     agent.must_run = true;
     crew.start(agent)?;
     thread::sleep(START_PAUSE);
-    let pids = crew.pids();
-    let subject = Subject {
-        host: &host,
-        url: &format!("http://127.0.0.1:{PORT}/"),
-        agent: pids.first().context("it runs")?.1,
-        // Opened again, its page stays empty until the desktop changes in a way we do not know.
-        first_frames: "1",
-    };
-    match mode {
-        Mode::Best | Mode::Default => turn::measure(&subject, options, folder),
-        Mode::Quality { .. } => turn::measure_scenes(&subject, options, folder),
-    }
+    let agent = crew.pids().first().context("it runs")?.1;
+    Ok((host, agent))
 }
 
 fn arguments(mode: Mode) -> Vec<String> {

@@ -27,7 +27,7 @@ pub(super) fn measure(
     folder: &Path,
     minutes: u32,
 ) -> Result<Value> {
-    turn::with_browser(subject, options, folder, "1", |displays, crew| {
+    turn::with_browser(subject, options, folder, |displays, crew| {
         crew.start(stage::scroll(&displays.host))?;
         let mut rows = Vec::new();
         for minute in 1..=minutes {

@@ -1,11 +1,12 @@
-//! One turn of the laboratory in Chromium, the same for ours and for the peer: time to the first
-//! frame, picture change and click to pixel, processor time, bytes and likeness of two scenes.
+//! One turn of the laboratory in Chromium, the same for ours and for the peer: picture change and
+//! click to pixel, processor time, bytes and likeness of two scenes; and the opening of the page in a
+//! browser that has seen none.
 
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::stage::{self, Displays};
@@ -32,51 +33,43 @@ pub(super) struct Subject<'a> {
     pub(super) url: &'a str,
     /// The program whose cost counts.
     pub(super) agent: u32,
-    /// How often the page is opened for the time to the first frame; the first time is the cold one.
-    pub(super) first_frames: &'a str,
 }
 
 /// All figures of one turn.
 pub(super) fn measure(subject: &Subject, options: &Options, folder: &Path) -> Result<Value> {
-    with_browser(
-        subject,
-        options,
-        folder,
-        subject.first_frames,
-        |displays, crew| {
-            let samples = options.samples.to_string();
-            let latency = displays.probe(&["latency", "--samples", &samples])?;
-            let click = displays.probe(&["click", "--samples", &samples])?;
-            let scenes = scenes(displays)?;
-            thread::sleep(SETTLE_PAUSE);
-            let still = meter::cpu_percent(subject.agent)?;
-            crew.start(stage::scroll(&displays.host))?;
-            thread::sleep(SETTLE_PAUSE / 2);
-            let scrolling = meter::cpu_percent(subject.agent)?;
-            Ok(json!({
-                "propagation_ms": latency["propagation_ms"],
-                "lost": latency["lost"],
-                "click_to_pixel_ms": click["click_to_pixel_ms"],
-                "click_lost": click["lost"],
-                "scenes": scenes,
-                "agent_cpu_still_percent": still,
-                "agent_cpu_scrolling_percent": scrolling,
-                "agent_rss_mb": meter::resident_mb(subject.agent)?,
-            }))
-        },
-    )
+    with_browser(subject, options, folder, |displays, crew| {
+        let samples = options.samples.to_string();
+        let latency = displays.probe(&["latency", "--samples", &samples])?;
+        let click = displays.probe(&["click", "--samples", &samples])?;
+        let scenes = scenes(displays)?;
+        thread::sleep(SETTLE_PAUSE);
+        let still = meter::cpu_percent(subject.agent)?;
+        crew.start(stage::scroll(&displays.host))?;
+        thread::sleep(SETTLE_PAUSE / 2);
+        let scrolling = meter::cpu_percent(subject.agent)?;
+        Ok(json!({
+            "propagation_ms": latency["propagation_ms"],
+            "lost": latency["lost"],
+            "click_to_pixel_ms": click["click_to_pixel_ms"],
+            "click_lost": click["lost"],
+            "scenes": scenes,
+            "agent_cpu_still_percent": still,
+            "agent_cpu_scrolling_percent": scrolling,
+            "agent_rss_mb": meter::resident_mb(subject.agent)?,
+        }))
+    })
 }
 
 /// Only the bytes and likeness of the scenes.
 pub(super) fn measure_scenes(subject: &Subject, options: &Options, folder: &Path) -> Result<Value> {
-    with_browser(subject, options, folder, "1", |displays, _| {
+    with_browser(subject, options, folder, |displays, _| {
         Ok(json!({ "scenes": scenes(displays)? }))
     })
 }
 
 /// How many frames of full motion arrive in a second.
 pub(super) fn measure_motion(subject: &Subject, options: &Options, folder: &Path) -> Result<Value> {
-    with_browser(subject, options, folder, "1", |displays, _| {
+    with_browser(subject, options, folder, |displays, _| {
         displays.probe(&["motion", "--samples", "600"])
     })
 }
@@ -91,7 +84,30 @@ pub(super) fn with_browser(
     subject: &Subject,
     options: &Options,
     folder: &Path,
-    first_frames: &str,
+    measure: impl FnOnce(&Displays, &mut Crew) -> Result<Value>,
+) -> Result<Value> {
+    with_empty_browser(subject, options, folder, |displays, crew| {
+        open(displays, subject, "1")?;
+        measure(displays, crew)
+    })
+}
+
+/// Opens the page `times` over in a browser that has seen none: the first opening is the cold one.
+pub(super) fn measure_opening(
+    subject: &Subject,
+    options: &Options,
+    folder: &Path,
+    times: &str,
+) -> Result<Value> {
+    with_empty_browser(subject, options, folder, |displays, _| {
+        open(displays, subject, times)
+    })
+}
+
+fn with_empty_browser(
+    subject: &Subject,
+    options: &Options,
+    folder: &Path,
     measure: impl FnOnce(&Displays, &mut Crew) -> Result<Value>,
 ) -> Result<Value> {
     let mut crew = Crew::new(folder.join("logs"))?;
@@ -111,24 +127,22 @@ pub(super) fn with_browser(
     let browser = stage::chromium(&displays.viewer, folder, DEVTOOLS_PORT, options);
     crew.start(browser)?;
     thread::sleep(BROWSER_PAUSE);
+    let figures = measure(&displays, &mut crew);
+    crew.take_down();
+    figures
+}
+
+fn open(displays: &Displays, subject: &Subject, times: &str) -> Result<Value> {
     let devtools = format!("127.0.0.1:{DEVTOOLS_PORT}");
-    let opened = displays.probe(&[
+    displays.probe(&[
         "first-frame",
         "--samples",
-        first_frames,
+        times,
         "--devtools",
         &devtools,
         "--url",
         subject.url,
         "--pause-ms",
         REOPEN_PAUSE_MS,
-    ])?;
-    let figures = measure(&displays, &mut crew);
-    crew.take_down();
-    let mut figures = figures?;
-    let all = figures.as_object_mut().context("figures are an object")?;
-    for name in ["first_frame_ms", "first_frame_cold_ms"] {
-        all.insert(name.to_owned(), opened[name].clone());
-    }
-    Ok(figures)
+    ])
 }
