@@ -5,6 +5,9 @@ pub use web::Asset;
 /// Where the page of the viewer is among the assets; it is served at `/connect/{instance}`.
 pub const CONNECT_PAGE: &str = "/viewer/index.html";
 
+/// Where the files are that the page of the viewer loads: its modules and stylesheets, each as one.
+pub const BUNDLE: &str = "/viewer/bundle/";
+
 /// The files of `viewer/web`.
 const VIEWER: &[Asset] = include!("../../viewer/web/assets.rs");
 

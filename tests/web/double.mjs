@@ -13,7 +13,7 @@ import { CHROMIUM, FLAGS } from "../chromium.mjs";
 import { agentHost } from "./double-agent.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const TYPES = { js: "text/javascript", css: "text/css", html: "text/html", svg: "image/svg+xml" };
+const TYPES = { js: "text/javascript", css: "text/css", html: "text/html", svg: "image/svg+xml", map: "application/json" };
 
 export async function launchBrowser() {
   return chromium.launch({ executablePath: CHROMIUM, args: [...FLAGS] });

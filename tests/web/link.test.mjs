@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readFile, readdir } from "node:fs/promises";
 import { test } from "node:test";
+import { BUNDLE, bundle } from "./bundle.mjs";
 import { backoffMs } from "../../viewer/web/link/backoff.js";
 import { parseLaunch, takeLaunch } from "../../viewer/web/link/launch.js";
 import { iceServers, isRelayed, withStereo, withoutRelays } from "../../viewer/web/link/offer.js";
@@ -148,15 +149,30 @@ test("what is not a problem is not taken for one", () => {
   assert.equal(parseProblem('{"code":"NO_PATH","cause":"c"}').next_step, "");
 });
 
-test("every file of the viewer is served and every module is asked for at once", async () => {
+test("every file of the viewer is served", async () => {
   const folder = new URL("viewer/web/", ROOT);
-  const names = (await readdir(folder, { recursive: true })).filter((name) => /\.(js|css|html)$/.test(name)).sort();
+  const names = (await readdir(folder, { recursive: true })).filter((name) => /\.(js|css|html|map)$/.test(name)).sort();
   const list = await readFile(new URL("assets.rs", folder), "utf8");
   const listed = [...list.matchAll(/"\/viewer", "([^"]+)"/g)].map(([, name]) => name).sort();
   assert.deepEqual(listed, names);
-  const page = await readFile(new URL("index.html", folder), "utf8");
-  const asked = [...page.matchAll(/modulepreload" href="\/viewer\/([^"]+)"/g)].map(([, name]) => name).sort();
-  assert.deepEqual(asked, names.filter((name) => name.endsWith(".js")));
+});
+
+test("the bundle is what its modules and stylesheets make; `cargo xtask bundle` makes it again", async () => {
+  const made = await bundle();
+  assert.deepEqual([...made.keys()].sort(), (await readdir(BUNDLE)).sort());
+  for (const [name, text] of made) {
+    const committed = await readFile(BUNDLE + name, "utf8");
+    assert.ok(committed === text, `${name} is older than its sources: run cargo xtask bundle`);
+  }
+});
+
+test("the page loads a script, a stylesheet and its icon, and the map names sources that are served", async () => {
+  const page = await readFile(new URL("viewer/web/index.html", ROOT), "utf8");
+  const asked = [...page.matchAll(/<(?:link|script)[^>]* (?:href|src)="([^"]+)"/g)].map(([, path]) => path);
+  assert.deepEqual(asked, ["/web/favicon.svg", "/viewer/bundle/look.css", "/viewer/bundle/page.js"]);
+  const { sources } = JSON.parse(await readFile(`${BUNDLE}page.js.map`, "utf8"));
+  assert.ok(sources.length > 40, `${sources.length} sources`);
+  for (const source of sources) await readFile(new URL(source, `file://${BUNDLE}`));
 });
 
 test("a frame's way is told in stages, and none of it where the clocks disagree", () => {
@@ -204,26 +220,6 @@ test("whether sound is muted is remembered", () => {
   new Sound({ muted: false, srcObject: null }, storage).toggleMuted();
   assert.equal(new Sound({ muted: false, srcObject: null }, storage).muted, true);
 });
-
-test("the page asks for every module at once, first for those that begin the session", async () => {
-  const page = await readFile(new URL("viewer/web/index.html", ROOT), "utf8");
-  const asked = [...page.matchAll(/"modulepreload" href="([^"]+)"/g)].map(([, path]) => path);
-  const begin = await imported("/viewer/link/start.js");
-  const all = await imported("/viewer/main.js");
-  assert.deepEqual(new Set(asked.slice(0, begin.size)), begin);
-  assert.deepEqual(new Set(asked), new Set([...begin, ...all]));
-});
-
-/** The address of a module and of all it imports. */
-async function imported(path, found = new Set()) {
-  if (found.has(path)) return found;
-  found.add(path);
-  const text = await readFile(new URL(path.replace(/^\/viewer\//, "viewer/web/").replace(/^\/web\//, "web/"), ROOT), "utf8");
-  for (const [, named] of text.matchAll(/^(?:import|export)\b[^;"]*?from "([^"]+)"/gm)) {
-    await imported(new URL(named, new URL(path, "http://page")).pathname, found);
-  }
-  return found;
-}
 
 test("sound waits for the first picture, and for none after it", () => {
   const audio = { muted: false, srcObject: null, play: async () => {} };

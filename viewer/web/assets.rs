@@ -2,6 +2,10 @@
 // `index.html` is the page at `/connect/{instance}`; the paths of the others are absolute in it.
 &[
     web::asset!("/viewer", "index.html"),
+    web::asset!("/viewer", "bundle/look.css"),
+    web::asset!("/viewer", "bundle/look.css.map"),
+    web::asset!("/viewer", "bundle/page.js"),
+    web::asset!("/viewer", "bundle/page.js.map"),
     web::asset!("/viewer", "viewer.css"),
     web::asset!("/viewer", "main.js"),
     web::asset!("/viewer", "input/clipboard.js"),

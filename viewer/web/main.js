@@ -3,12 +3,13 @@
  * state, a toolbar, the desktop's input and picture.
  */
 
+// First: it begins the session before anything else here runs.
+import { attachPage, firstSession, launch as firstLaunch, obstacle } from "./link/start.js";
 import { placeIcons } from "../../web/icons.js";
 import { rememberMode, takeLaunch } from "./link/launch.js";
 import { parseProblem } from "./link/problem.js";
 import { firstFacts } from "./link/facts.js";
 import { Session } from "./link/session.js";
-import { attachPage, firstSession, launch as firstLaunch, obstacle } from "./link/start.js";
 import { Desktop } from "./page/desktop.js";
 import { byId } from "./page/dom.js";
 import { Sound } from "./picture/sound.js";
@@ -17,6 +18,9 @@ import { Status, sayBriefly } from "./page/status.js";
 import { Toolbar } from "./page/toolbar.js";
 import { qualityNote } from "./picture/quality.js";
 import { describe } from "./page/words.js";
+
+/** The first picture is painted by then; opening the speakers would hold it up, in milliseconds. */
+const SOUND_AFTER_MS = 100;
 
 const VIEW_ONLY = /** @type {const} */ ({
   role: "view",
@@ -49,7 +53,7 @@ const desktop = new Desktop({
   live: () => session?.facts.media === "live",
   firstFrame: () => {
     session?.pictureShown();
-    sound.begin();
+    setTimeout(() => sound.begin(), SOUND_AFTER_MS);
   },
   say: sayBriefly,
 });
@@ -103,6 +107,7 @@ Object.defineProperty(window, "multiclaw", {
 function open() {
   session?.leave();
   session = null;
+  desktop.picture.clear();
   facts = factsWithout();
   if (facts.over) return;
   session = new Session(launch, page);

@@ -1,7 +1,8 @@
 //! The shared look of all pages: design tokens, components, icons and words, embedded.
 //!
-//! Pages are plain ES modules and stylesheets, written to be read as they are served: no bundler,
-//! no Node to build. A room that serves pages includes lists of [`Asset`]s like [`ASSETS`] and
+//! Pages are plain ES modules and stylesheets, written to be read as they are served; no Node to
+//! build. The viewer's page, which is to show a desktop at once, loads them as one file each, made by
+//! `cargo xtask bundle`. A room that serves pages includes lists of [`Asset`]s like [`ASSETS`] and
 //! sends [`CONTENT_SECURITY_POLICY`] with every page; nothing in a page is inline.
 
 /// One file as it is served.
@@ -51,6 +52,7 @@ pub const fn content_type(file: &str) -> &'static str {
         [.., b'.', b'c', b's', b's'] => "text/css; charset=utf-8",
         [.., b'.', b'h', b't', b'm', b'l'] => "text/html; charset=utf-8",
         [.., b'.', b's', b'v', b'g'] => "image/svg+xml",
+        [.., b'.', b'm', b'a', b'p'] => "application/json",
         _ => panic!("no content type is known for a file of this ending"),
     }
 }

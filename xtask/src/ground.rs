@@ -124,7 +124,7 @@ const TESTS: &[Need] = &[
     need(
         "npm",
         Probe::Program("npm"),
-        "fetches Playwright and the type checker, exact versions",
+        "fetches Playwright, the type checker and the bundler, exact versions",
     ),
     need(
         "pulseaudio-utils",

@@ -6,6 +6,7 @@
     reason = "a command-line shell owns its clock and its waiting; there is no core here"
 )]
 
+mod bundle;
 mod cloud_bench;
 mod desktop_bench;
 mod ground;
@@ -45,6 +46,8 @@ enum Command {
     Bench(Bench),
     /// Let other people's TURN clients talk through our relay, each over every transport it speaks.
     Interop(interop::Options),
+    /// Put the modules and stylesheets of the viewer's page into one file each, to be committed.
+    Bundle,
     /// Check formatting and clippy's warnings.
     Lint,
     /// Check that every core compiles without its `io`: no runtime, no sockets, no clock.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Desktop(options)) => desktop_bench::run(&options),
         Command::Bench(Bench::Relay(options)) => relay_bench::run(&options),
         Command::Interop(options) => interop::run(&options),
+        Command::Bundle => bundle::run(),
         Command::Lint => lint::run_lint(),
         Command::Wall => lint::run_wall(),
         Command::Doctor => ground::report(),

@@ -104,8 +104,8 @@ fn prepare() -> Result<()> {
     npm_packages()
 }
 
-/// Playwright and the type checker, in the versions `tests/web/package.json` names.
-fn npm_packages() -> Result<()> {
+/// Playwright, the type checker and the bundler, in the versions `tests/web/package.json` names.
+pub(crate) fn npm_packages() -> Result<()> {
     let folder = repository::root().join("tests/web");
     let wanted = fs::read_to_string(folder.join("package.json"))
         .context("cannot read tests/web/package.json")?;
@@ -114,7 +114,7 @@ fn npm_packages() -> Result<()> {
         return Ok(());
     }
     eprintln!(
-        "Fetching with npm what tests/web/package.json names: the browser driver, the type checker and axe"
+        "Fetching with npm what tests/web/package.json names: the browser driver, the type checker, the bundler and axe"
     );
     let mut command = Command::new("npm");
     command.args([

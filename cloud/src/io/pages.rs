@@ -1,8 +1,10 @@
 //! The browser viewer's and the dashboard's files, under headers that let a page do only what ours does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
     self, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
@@ -18,17 +20,26 @@ use sha2::{Digest, Sha256};
 use signalling::io::problem_response;
 
 use super::problems;
-use crate::assets::{self, Asset, CONNECT_PAGE, DASHBOARD_PAGE, DASHBOARD_PATHS};
+use crate::assets::{self, Asset, BUNDLE, CONNECT_PAGE, DASHBOARD_PAGE, DASHBOARD_PATHS};
+
+/// Asked every time, answered with 304: an update of the service shows at once.
+const ASKED_EVERY_TIME: &str = "no-cache";
+/// For a name that carries the hash of its content: never asked again.
+const KEPT: &str = "public, max-age=31536000, immutable";
 
 /// The routes of all assets and of the connect page.
 pub(super) fn routes() -> Router {
     let mut router = Router::new();
     let mut page = None;
+    let mut bundle = BTreeMap::new();
     for asset in assets::all() {
-        let served = Arc::new(Served::new(asset));
         if asset.path == CONNECT_PAGE {
-            page = Some(served);
+            page = Some(Arc::new(connect_page(asset)));
             continue;
+        }
+        let served = Arc::new(Served::new(asset));
+        if let Some(file) = asset.path.strip_prefix(BUNDLE) {
+            bundle.insert(file, served.clone());
         }
         let respond = move |headers: HeaderMap| async move { served.respond(&headers) };
         if asset.path == DASHBOARD_PAGE {
@@ -39,7 +50,50 @@ pub(super) fn routes() -> Router {
         }
         router = router.route(asset.path, get(respond));
     }
-    router.route("/connect/{instance}", get(connect).with_state(page))
+    router
+        .route("/connect/{instance}", get(connect).with_state(page))
+        .route(
+            &format!("{BUNDLE}{{file}}"),
+            get(named).with_state(Arc::new(bundle)),
+        )
+}
+
+/// The page names its files by their content, so that a browser that has them asks for none.
+fn connect_page(asset: &'static Asset) -> Served {
+    let mut text = String::from_utf8_lossy(asset.bytes).into_owned();
+    for other in assets::all() {
+        if let Some(path) = name_by_content(other) {
+            text = text.replace(&format!("\"{}\"", other.path), &format!("\"{path}\""));
+        }
+    }
+    Served {
+        content_type: asset.content_type,
+        version: version(text.as_bytes()),
+        bytes: text.into(),
+    }
+}
+
+/// `/viewer/bundle/page.js` as `/viewer/bundle/page-0123456789abcdef.js`; only files there have one.
+fn name_by_content(asset: &Asset) -> Option<String> {
+    let file = asset.path.strip_prefix(BUNDLE)?;
+    let (name, ending) = file.split_once('.')?;
+    Some(format!("{BUNDLE}{name}-{}.{ending}", version(asset.bytes)))
+}
+
+/// Of a file name like that, the plain one and the version.
+fn plain_name(file: &str) -> Option<(String, &str)> {
+    let (stem, ending) = file.split_once('.')?;
+    let (name, version) = stem.rsplit_once('-')?;
+    Some((format!("{name}.{ending}"), version))
+}
+
+fn version(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// The same page for every instance, existing or not: it says nothing that the URL does not.
@@ -54,33 +108,53 @@ async fn connect(
     }
 }
 
+/// A file by the name of its content. A node of another version may have named it: then this one's
+/// serves the page, but is not kept under that name.
+async fn named(
+    State(bundle): State<Arc<BTreeMap<&'static str, Arc<Served>>>>,
+    Path(file): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let Some((plain, version)) = plain_name(&file) else {
+        return problem_response(&problems::not_found());
+    };
+    match bundle.get(plain.as_str()) {
+        Some(served) if served.version == version => served.respond_for_good(),
+        Some(served) => served.respond(&headers),
+        None => problem_response(&problems::not_found()),
+    }
+}
+
 struct Served {
-    asset: &'static Asset,
-    etag: String,
+    content_type: &'static str,
+    bytes: Bytes,
+    /// Of the content: what names and ETags carry.
+    version: String,
 }
 
 impl Served {
     fn new(asset: &'static Asset) -> Self {
-        let hash = Sha256::digest(asset.bytes);
-        let short = hash
-            .iter()
-            .take(8)
-            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
         Self {
-            asset,
-            etag: format!("\"{short:016x}\""),
+            content_type: asset.content_type,
+            bytes: Bytes::from_static(asset.bytes),
+            version: version(asset.bytes),
         }
     }
 
     fn respond(&self, headers: &HeaderMap) -> Response {
-        // Asked every time, answered with 304: an update of the service shows at once.
-        let caching = [(CACHE_CONTROL, "no-cache"), (ETAG, self.etag.as_str())];
+        let etag = format!("\"{}\"", self.version);
+        let caching = [(CACHE_CONTROL, ASKED_EVERY_TIME), (ETAG, etag.as_str())];
         let known = headers.get(IF_NONE_MATCH);
-        if known.is_some_and(|tag| tag.as_bytes() == self.etag.as_bytes()) {
+        if known.is_some_and(|tag| tag.as_bytes() == etag.as_bytes()) {
             return (StatusCode::NOT_MODIFIED, caching).into_response();
         }
-        let kind = [(CONTENT_TYPE, self.asset.content_type)];
-        (caching, kind, self.asset.bytes).into_response()
+        let kind = [(CONTENT_TYPE, self.content_type)];
+        (caching, kind, self.bytes.clone()).into_response()
+    }
+
+    fn respond_for_good(&self) -> Response {
+        let headers = [(CACHE_CONTROL, KEPT), (CONTENT_TYPE, self.content_type)];
+        (headers, self.bytes.clone()).into_response()
     }
 }
 

@@ -36,6 +36,11 @@ export class Picture {
     });
   }
 
+  /** Nothing of an earlier session stays. */
+  clear() {
+    this.#video.srcObject = null;
+  }
+
   get size() {
     return { width: this.#video.videoWidth, height: this.#video.videoHeight };
   }

@@ -18,9 +18,9 @@ pub(super) struct Run<'a> {
 
 impl Run<'_> {
     pub(super) fn table(&self) -> String {
-        let rounds = self.turns.ours.len();
+        let (rounds, browsers) = (self.turns.ours.len(), self.turns.openings.len());
         let mut text = format!(
-            "\n{} at {}, medians of {rounds} rounds\n{:<44}{:>10}{:>12}{:>8}  {:<18}\n",
+            "\n{} at {}, medians of {rounds} rounds and {browsers} fresh browsers\n{:<44}{:>10}{:>12}{:>8}  {:<18}\n",
             self.machine, self.size, "", "ours", "Selkies", "ratio", "bar (stretch)"
         );
         let measured = |row: &Row| row.ours.or(row.peer).is_some();

@@ -87,6 +87,36 @@ async fn the_page_is_the_same_for_every_instance_and_may_do_only_what_ours_does(
 }
 
 #[tokio::test]
+async fn the_viewers_files_are_named_by_their_content_and_kept_for_good() {
+    let server = Server::start().await;
+    let page = server.request("GET", "/connect/desk", "").await;
+    let script = page.split("src=\"").nth(1).unwrap();
+    let script = script.split('"').next().unwrap();
+    let hash = script
+        .strip_prefix("/viewer/bundle/page-")
+        .and_then(|rest| rest.strip_suffix(".js"));
+    assert_eq!(hash.map(str::len), Some(16), "{script}");
+
+    let kept = server.request("GET", script, "").await;
+    assert!(kept.contains("cache-control: public, max-age=31536000, immutable"));
+    let plain = server.request("GET", "/viewer/bundle/page.js", "").await;
+    assert!(plain.contains("cache-control: no-cache"));
+    assert_eq!(body(&kept), body(&plain));
+}
+
+#[tokio::test]
+async fn a_file_that_a_node_of_another_version_named_is_served_but_not_kept() {
+    let server = Server::start().await;
+    let other = "/viewer/bundle/page-0000000000000000.js";
+    let answer = server.request("GET", other, "").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("cache-control: no-cache"));
+    for path in ["/viewer/bundle/other-00.js", "/viewer/bundle/x"] {
+        let answer = server.request("GET", path, "").await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn every_file_the_page_names_is_served() {
     let server = Server::start().await;
     let mut page = server.request("GET", "/connect/desk", "").await;
