@@ -7,6 +7,7 @@ pub mod devtools;
 pub mod fidelity;
 pub mod figures;
 pub mod likeness;
+pub mod lines;
 pub mod opening;
 pub mod pattern;
 pub mod scene;

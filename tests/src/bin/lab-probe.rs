@@ -18,6 +18,7 @@ use tests::lab::canvas::Canvas;
 use tests::lab::devtools::Browser;
 use tests::lab::fidelity;
 use tests::lab::figures;
+use tests::lab::lines;
 use tests::lab::opening;
 use tests::lab::pattern::{self, HEIGHT, Place, WIDTH};
 use tests::lab::scene::Scene;
@@ -60,6 +61,11 @@ enum Command {
         x: i16,
         #[arg(long, default_value_t = 300)]
         y: i16,
+    },
+    /// Draw thin coloured lines and letters and keep them there.
+    Lines {
+        #[arg(long)]
+        display: String,
     },
     /// Change every pixel of a display at a rate, until stopped.
     Stir {
@@ -129,6 +135,9 @@ fn main() -> Result<()> {
             x,
             y,
         } => return draw(&display, code, x, y),
+        Command::Lines { display } => {
+            return keep(&lines::draw(&display)?, &json!({ "ready": "lines" }));
+        }
         Command::Stir { display, hertz } => return stir(&display, hertz),
         Command::Find { display, code } => find(&display, code)?,
         Command::Latency(run) => latency(&run)?,
@@ -154,7 +163,11 @@ fn main() -> Result<()> {
 fn draw(display: &str, code: u16, x: i16, y: i16) -> Result<()> {
     let canvas = Canvas::open(display, x, y)?;
     canvas.show(code)?;
-    println!("{}", json!({ "ready": "draw", "code": code }));
+    keep(&canvas, &json!({ "ready": "draw", "code": code }))
+}
+
+fn keep(canvas: &Canvas, ready: &Value) -> Result<()> {
+    println!("{ready}");
     // Ends when the display goes or the process is killed; a press changes nothing.
     loop {
         canvas.wait_for_press()?;
