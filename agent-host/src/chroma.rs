@@ -6,8 +6,9 @@
 //!  so much moves that it costs ────────────────────────────────▶ 4:2:0
 //! ```
 //!
-//! Rule: H.264 changes its chroma only with a key frame of the whole screen, so changes that nobody
-//! needs at once are [`SPACING`] apart (decision 0035).
+//! Rule: H.264 changes its chroma only with a key frame of the whole screen. Where everything moves
+//! that costs nothing; a change to 4:4:4, which nobody needs at once, comes [`SPACING`] after the
+//! last one (decision 0035).
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use protocol::control::Chroma;
 use crate::damage::Rect;
 use crate::picture::BLOCK;
 
-/// Between two changes, and between two looks at a screen that held nothing.
+/// Between a change and a change to 4:4:4, and between two looks at a screen that held nothing.
 const SPACING: Duration = Duration::from_secs(5);
 /// Time over which motion is added up.
 const MOTION_TIME: Duration = Duration::from_secs(1);
@@ -55,7 +56,7 @@ pub struct Chromas {
     current: Chroma,
     /// The finest that everybody concerned takes.
     allowed: Chroma,
-    /// No look and no change before this time, unless a viewer needs it.
+    /// No look before this time.
     rests_until: Option<Instant>,
     /// Something changed since the last look.
     is_news: bool,
@@ -97,9 +98,9 @@ impl Chromas {
     }
 
     /// Whether 4:4:4 has to end before the next frame.
-    pub fn poll_end(&self, now: Instant) -> bool {
-        let costs = self.motion > MOTION_MAX && self.is_rested(now);
-        self.current > self.allowed || (self.current == Chroma::Yuv444 && costs)
+    pub fn poll_end(&self) -> bool {
+        let costs = self.current == Chroma::Yuv444 && self.motion > MOTION_MAX;
+        self.current > self.allowed || costs
     }
 
     /// When to look for what 4:2:0 smears, if the screen stays as still as it is since then.
@@ -122,10 +123,6 @@ impl Chromas {
         self.current = chroma;
         self.motion = 0.0;
         self.handle_plain(now);
-    }
-
-    fn is_rested(&self, now: Instant) -> bool {
-        self.rests_until.is_none_or(|until| until <= now)
     }
 }
 
@@ -213,11 +210,11 @@ mod tests {
     fn a_viewer_who_cannot_take_it_ends_it_at_once() {
         let now = Instant::now();
         let mut chromas = fine(now);
-        assert!(!chromas.poll_end(now));
+        assert!(!chromas.poll_end());
         chromas.handle_allowed(Chroma::Yuv420);
-        assert!(chromas.poll_end(now));
+        assert!(chromas.poll_end());
         chromas.handle_changed(Chroma::Yuv420, now);
-        assert!(!chromas.poll_end(now) && chromas.poll_look(Some(now)).is_none());
+        assert!(!chromas.poll_end() && chromas.poll_look(Some(now)).is_none());
     }
 
     #[test]
@@ -229,15 +226,15 @@ mod tests {
             for frame in 0..frames {
                 chromas.handle_coded(blocks, begun + time / frames * frame);
             }
-            chromas.poll_end(begun + time)
+            chromas.poll_end()
         };
         assert!(after(8_160, 30, 2 * SPACING));
-        assert!(!after(8_160, 30, SPACING / 2), "changes are apart");
+        assert!(after(8_160, 30, MOTION_TIME), "however young it is");
         assert!(after(2_400, 20, 2 * SPACING));
         assert!(!after(64, 60, 2 * SPACING));
         let mut opened = fine(begun);
         opened.handle_coded(8_160, begun + 2 * SPACING);
-        assert!(!opened.poll_end(begun + 2 * SPACING));
+        assert!(!opened.poll_end());
     }
 
     fn check(pixel: impl Fn(u32, u32) -> u32, expected: bool) {

@@ -267,7 +267,7 @@ impl ScreenThread {
             }
             self.take_commands(Some(&mut stage))?;
             let now = Instant::now();
-            if self.chromas.poll_end(now) {
+            if self.chromas.poll_end() {
                 self.renew(Chroma::Yuv420, &mut stage)?;
                 continue;
             }
