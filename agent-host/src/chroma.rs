@@ -1,7 +1,7 @@
 //! When the picture carries a colour for each pixel (4:4:4), and when one for four (4:2:0).
 //!
 //! ```text
-//!  all viewers take it, nobody saves, the screen is still and holds what 4:2:0 smears ─▶ 4:4:4
+//!  all viewers take it and want it sharp, a still screen holds what 4:2:0 smears ─▶ 4:4:4
 //!  a viewer comes who cannot take it, or somebody saves bytes ─▶ 4:2:0, at once
 //!  so much moves that it costs ────────────────────────────────▶ 4:2:0
 //! ```

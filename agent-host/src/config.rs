@@ -35,7 +35,8 @@ pub struct Video {
     /// `auto`, `x264`, `openh264`, or `vaapi` and `nvenc`, which are untested on hardware.
     #[serde(default)]
     pub encoder: EncoderChoice,
-    /// `"auto"`: 4:4:4 for viewers that decode it, where the screen shows the difference.
+    /// `"auto"`: 4:4:4 where the screen shows the difference, for viewers that decode it and asked for
+    /// a sharp picture.
     #[serde(default)]
     pub chroma: ChromaChoice,
 }

@@ -38,7 +38,8 @@ impl Bounds {
         sharp: QP_SHARP,
         worst: QP_WORST,
         fine: QP_FINE,
-        chroma: Chroma::Yuv444,
+        // 4:4:4 costs more processor time, memory and bytes than automatic may (decision 0035).
+        chroma: Chroma::Yuv420,
     };
 
     pub fn of(quality: Quality) -> Self {
@@ -49,6 +50,7 @@ impl Bounds {
                 sharp: Qp(17),
                 worst: Qp(30),
                 fine: Qp(12),
+                chroma: Chroma::Yuv444,
                 ..auto
             },
             Quality::Balanced => Self {
@@ -56,7 +58,6 @@ impl Bounds {
                 bitrate_bps_max: 8_000_000,
                 sharp: Qp(25),
                 fine: Qp(17),
-                chroma: Chroma::Yuv420,
                 ..auto
             },
             // Text is still read without effort at 22.
@@ -66,7 +67,7 @@ impl Bounds {
                 sharp: Qp(30),
                 worst: Qp(48),
                 fine: Qp(22),
-                chroma: Chroma::Yuv420,
+                ..auto
             },
         }
     }

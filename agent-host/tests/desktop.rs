@@ -19,7 +19,7 @@ use agent_host::io::hands::{self, HandsCommand, HandsReport, Repeats};
 use agent_host::io::screen::{self, CodedFrame, Delivery, ScreenCommand, ScreenReport, Viewer};
 use agent_host::io::wait::Outbox;
 use agent_host::picture::Picture;
-use protocol::control::{Chroma, FromHost};
+use protocol::control::{Chroma, FromHost, Quality};
 use protocol::id::SessionId;
 use x11rb::connection::Connection as _;
 use x11rb::protocol::Event;
@@ -151,6 +151,13 @@ impl Viewer for Recorder {
 
 fn start_screen(display: &str, finest: Chroma) -> Outbox<ScreenCommand> {
     screen::start(display, EncoderName::X264, finest, Box::new(|_| {})).unwrap()
+}
+
+/// A screen whose viewers asked for the quality that carries 4:4:4.
+fn start_sharp_screen(display: &str, finest: Chroma) -> Outbox<ScreenCommand> {
+    let screen = start_screen(display, finest);
+    screen.send(ScreenCommand::Quality(Quality::Sharp)).unwrap();
+    screen
 }
 
 fn session() -> SessionId {
@@ -285,7 +292,7 @@ fn coloured_lines_bring_4_4_4_and_a_viewer_who_cannot_take_it_brings_4_2_0_back(
     let server = Xvfb::start("640x480").unwrap();
     let client = Client::new(&server.display);
     draw_lines(&client);
-    let screen = start_screen(&server.display, Chroma::Yuv444);
+    let screen = start_sharp_screen(&server.display, Chroma::Yuv444);
     let (viewer, frames, _told) = recorder_of(Chroma::Yuv444);
     screen
         .send(ScreenCommand::Watch(session(), viewer))
@@ -311,7 +318,7 @@ fn a_grey_screen_stays_4_2_0_and_so_does_a_coloured_one_where_the_operator_says_
     let server = Xvfb::start("640x480").unwrap();
     let client = Client::new(&server.display);
     for finest in [Chroma::Yuv444, Chroma::Yuv420] {
-        let screen = start_screen(&server.display, finest);
+        let screen = start_sharp_screen(&server.display, finest);
         let (viewer, frames, _told) = recorder_of(Chroma::Yuv444);
         screen
             .send(ScreenCommand::Watch(session(), viewer))

@@ -54,6 +54,8 @@ const told = (viewer) => viewer.page.locator("#statistics-facts").innerText();
 async function openViewer() {
   const viewer = await Viewer.open(browser, house.viewer_url);
   await viewer.live();
+  await viewer.tool("Size and quality");
+  await viewer.page.getByRole("radio", { name: /^Sharp/ }).check();
   await viewer.tool("Statistics");
   return viewer;
 }
