@@ -6,7 +6,7 @@
 /// A database that is there, but not for us right now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It restarts, is out of reach, or has no connection left.
+    /// It restarts, is out of reach, has no connection left, or something else answers for it.
     Away,
     /// There is no room on its disk.
     Full,
@@ -24,7 +24,10 @@ pub(crate) fn fault_of(error: &anyhow::Error) -> Option<Fault> {
 
 fn judge(error: &sqlx::Error) -> Option<Fault> {
     match error {
-        sqlx::Error::Io(_)
+        // PostgreSQL hangs up on who is in its queue when it ends; the answer missing is told as a
+        // wrong one.
+        sqlx::Error::Protocol(_)
+        | sqlx::Error::Io(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => Some(Fault::Away),

@@ -4,6 +4,8 @@
 use std::process::Command;
 
 use sqlx::any::AnyPoolOptions;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 use super::*;
 use crate::io::problems;
@@ -50,6 +52,23 @@ async fn a_full_disk_loses_nothing_acknowledged_and_is_said_and_gone_again() {
     for id in acknowledged {
         assert!(again.find_access(&id).await.unwrap().is_some(), "{id}");
     }
+}
+
+/// What a PostgreSQL that ends does to who is in its queue.
+#[tokio::test]
+async fn a_server_that_hangs_up_before_it_says_a_word_is_away() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://{}/cloud", server.local_addr().unwrap());
+    let hangs_up = tokio::spawn(async move {
+        loop {
+            let (mut caller, _) = server.accept().await.unwrap();
+            // Read first: unread bytes would make it a reset.
+            let _ = caller.read(&mut [0; 64]).await;
+        }
+    });
+    let error = Store::open(&url).await.expect_err("nobody answers");
+    assert_eq!(fault_of(&error), Some(Fault::Away), "{error:#}");
+    hangs_up.abort();
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use protocol::problem::{Code, Problem};
+use protocol::problem::Code;
 
 use super::*;
 use crate::io::problems;
@@ -54,22 +54,26 @@ async fn whoever_asks_while_the_server_restarts_is_told_to_try_again() {
     }
     stop.send(true).unwrap();
     for asker in askers {
-        for said in asker.await.unwrap() {
-            assert_eq!(said.code, Code::DatabaseUnavailable, "{said}");
+        for error in asker.await.unwrap() {
+            let said = problems::database(&error);
+            assert_eq!(said.code, Code::DatabaseUnavailable, "{said}: {error:#}");
             assert_eq!(said.code.http_status(), 503);
         }
     }
 }
 
-/// What the callers are told whose questions failed.
-async fn ask_until(store: Store, stopped: tokio::sync::watch::Receiver<bool>) -> Vec<Problem> {
-    let mut said = Vec::new();
+/// Why questions failed.
+async fn ask_until(
+    store: Store,
+    stopped: tokio::sync::watch::Receiver<bool>,
+) -> Vec<anyhow::Error> {
+    let mut failures = Vec::new();
     while !*stopped.borrow() {
         if let Err(error) = store.find_access("k").await {
-            said.push(problems::database(&error));
+            failures.push(error);
         }
     }
-    said
+    failures
 }
 
 /// The keys that were acknowledged; a write that failed is not repeated.
