@@ -16,6 +16,8 @@ use crate::relay_program::{folder, program};
 
 /// What all nodes sign with; the tests' own.
 pub const SIGNING_SEED: [u8; 32] = [1; 32];
+/// A node is given a port when it comes first.
+const ANY_PORT: &str = "listen = \"127.0.0.1:0\"";
 /// Between two looks at a server that starts.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A server that takes no connections by then has failed.
@@ -72,7 +74,7 @@ impl Nodes {
         let key = base64::engine::general_purpose::STANDARD.encode(SIGNING_SEED);
         write_secret(&state.join("signing.key"), &key)?;
         let text = format!(
-            "listen = \"127.0.0.1:0\"\ndatabase = \"{}\"\nbus = \"{}\"\nstate = \"{}\"\n\
+            "{ANY_PORT}\ndatabase = \"{}\"\nbus = \"{}\"\nstate = \"{}\"\n\
              [[region]]\nid = \"local\"\n[[region.relay]]\n\
              urls = [\"turn:127.0.0.1:3478?transport=udp\"]\nshared_secrets = [\"secret\"]\n",
             self.database.url,
@@ -151,6 +153,26 @@ impl Node {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// As an upgrade does it: asked to end, and begun again at the address it had.
+    ///
+    /// # Errors
+    ///
+    /// It does not end well, or does not come up: with what it said.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        let asked = Command::new("kill").arg(self.pid().to_string()).status()?;
+        let ended = self.child.wait()?;
+        anyhow::ensure!(
+            asked.success() && ended.success(),
+            "{ended}: {}",
+            self.log()
+        );
+        let text = std::fs::read_to_string(&self.config)?;
+        let text = text.replace(ANY_PORT, &format!("listen = \"{}\"", self.address));
+        std::fs::write(&self.config, text)?;
+        *self = Self::start(self.config.clone())?;
+        Ok(())
     }
 
     /// As a machine that loses its power: nothing is said to anybody.

@@ -32,6 +32,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 const PAIRS: usize = 9;
 /// Whatever happens is over by then, on the slowest of machines.
 const OVER_WITHIN: Duration = Duration::from_secs(120);
+/// Every pipe between two nodes breaks, and whatever waits for the bus has given up.
+const NATS_AWAY: Duration = Duration::from_secs(60);
 /// Who was sent away comes back after this.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// An answer that has not come by then was lost; it is asked for again.
@@ -46,21 +48,25 @@ async fn a_node_that_is_killed_and_a_nats_that_is_away_cost_no_session() {
     world.cloud.nodes[0].kill();
     world.exchange_all().await;
 
-    // Long enough for every pipe between two nodes to break.
     world.cloud.nats.stop();
+    let again_at = tokio::time::Instant::now() + NATS_AWAY;
     world.until_viewers_are_refused().await;
+    tokio::time::sleep_until(again_at).await;
     world.cloud.nats.resume().unwrap();
     world.exchange_all().await;
 
-    let sessions: BTreeSet<_> = world
-        .viewers
-        .iter()
-        .map(|viewer| viewer.grant.session)
-        .collect();
-    assert_eq!(sessions.len(), PAIRS, "each has the session it began with");
-    for agent in &world.agents {
-        assert_eq!(agent.lost.load(Ordering::Relaxed), 0, "{}", agent.instance);
+    world.check_nothing_is_lost();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_restarted_one_after_the_other_cost_no_session() {
+    let mut world = World::start().await;
+    world.exchange_all().await;
+    for number in 0..world.cloud.nodes.len() {
+        world.cloud.nodes[number].restart().unwrap();
+        world.exchange_all().await;
     }
+    world.check_nothing_is_lost();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,6 +119,18 @@ impl World {
     async fn exchange_all(&mut self) {
         for viewer in &mut self.viewers {
             viewer.until_exchanged().await;
+        }
+    }
+
+    fn check_nothing_is_lost(&self) {
+        let sessions: BTreeSet<_> = self
+            .viewers
+            .iter()
+            .map(|viewer| viewer.grant.session)
+            .collect();
+        assert_eq!(sessions.len(), PAIRS, "each has the session it began with");
+        for agent in &self.agents {
+            assert_eq!(agent.lost.load(Ordering::Relaxed), 0, "{}", agent.instance);
         }
     }
 
