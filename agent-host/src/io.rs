@@ -4,6 +4,7 @@ pub mod agent;
 pub mod bench;
 pub mod capture;
 pub mod hands;
+mod live;
 #[expect(unsafe_code, reason = "calls libopus, loaded at run time")]
 pub mod opus;
 #[expect(unsafe_code, reason = "calls libpulse, loaded at run time")]

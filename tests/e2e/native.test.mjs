@@ -89,10 +89,16 @@ async function openWindow(...flags) {
   return { viewer, id, place: findCode() };
 }
 
-/** Presses the left button where the window shows this pixel of the desktop. */
-function click({ place }, x, y) {
+/** Moves the pointer to where the window shows this pixel of the desktop. */
+function point({ place }, x, y) {
   const corner = { x: place.x - 600 * place.scale, y: place.y - 300 * place.scale };
-  xdotool("mousemove", Math.round(corner.x + x * place.scale), Math.round(corner.y + y * place.scale), "click", 1);
+  xdotool("mousemove", Math.round(corner.x + x * place.scale), Math.round(corner.y + y * place.scale));
+}
+
+/** Presses the left button there. */
+function click(window, x, y) {
+  point(window, x, y);
+  xdotool("click", 1);
 }
 
 function written(file, text) {
@@ -234,6 +240,28 @@ test("an ended session says why in the window, and Enter connects again", async 
     return /Connected/.test(title);
   });
   assert.equal(viewer.exitCode, null);
+});
+
+test("a viewer that freezes holds no button for long, and its picture goes on when it thaws", async () => {
+  const window = await openWindow();
+  const client = house.run("xev", "-event", "button", "-geometry", "400x300+100+400");
+  let events = "";
+  client.stdout.on("data", (text) => (events += text));
+  const named = () => house.ask("xdotool", "search", "--onlyvisible", "--name", "Event Tester");
+  await until("the client is on the screen", named);
+  const [, x, y] = /Position: (\d+),(\d+)/.exec(house.ask("xdotool", "getwindowgeometry", named().trim())).map(Number);
+  point(window, x + 200, y + 150);
+  xdotool("mousedown", 1);
+  await until("the desktop has the button down", () => /ButtonPress/.test(events));
+  window.viewer.kill("SIGSTOP");
+  // Within the silence after which a path counts as dead, and not of a session's life.
+  await until("the desktop lets go of it", () => /ButtonRelease/.test(events), 10_000);
+  client.kill("SIGKILL");
+  window.viewer.kill("SIGCONT");
+  xdotool("mouseup", 1);
+  await house.draw(CODE + 1);
+  const shown = execFileSync(`${PROGRAMS}/lab-probe`, ["find", "--display", display, "--code", `${CODE + 1}`]);
+  assert.equal(JSON.parse(shown).scale, 1);
 });
 
 test("where no window can be opened one sentence says what to do", async () => {

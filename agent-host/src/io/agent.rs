@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use peer::io::{Handle, SessionConfig, Trust};
-use peer::{BitrateRange, Channel, CloseReason, Event, OutgoingAudio, OutgoingFrame, Side};
+use peer::{BitrateRange, Channel, CloseReason, Event, IceState, Side};
 use protocol::Secret;
-use protocol::control::{Chroma, FromHost, Quality, image_parts};
+use protocol::control::{FromHost, Quality, image_parts};
 use protocol::id::SessionId;
 use protocol::problem::{Code, Problem};
 use protocol::signal::{AgentSession, FromAgent, MESSAGE_LEN_MAX, Role, ToAgent};
@@ -21,15 +21,17 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use crate::config::Config;
 use crate::input::InputEvent;
 use crate::io::hands::{HandsCommand, HandsReport, Repeats};
-use crate::io::screen::{CodedFrame, Delivery, ScreenCommand, ScreenReport, Viewer};
-use crate::io::sound::{CodedSound, Listener, SoundCommand};
+use crate::io::live::{Live, PeerViewer, Presence};
+use crate::io::screen::{ScreenCommand, ScreenReport};
+use crate::io::sound::SoundCommand;
 use crate::io::wait::Outbox;
 use crate::offer::Offerer;
 use crate::quality;
 use crate::registration::{Registration, SocketWish};
 use crate::session::{Deed, Session};
 
-/// Sessions at a time; each is a peer with sockets and a thread. More are refused.
+/// Sessions at a time; each is a peer with sockets and a thread. For one more, that of the viewer ends
+/// who cannot be reached the longest; if all can, it is refused.
 const SESSIONS_MAX: usize = 16;
 /// Happenings of all peers and threads that wait for the task. When full, the sender waits: peers
 /// have bounded queues of their own behind it.
@@ -79,65 +81,6 @@ pub struct Agent {
     trust: Trust,
     /// As the screen thread makes the picture now.
     quality: Quality,
-}
-
-struct Live {
-    session: Session,
-    /// As signalling told it last: what a fresh peer is made of.
-    told: AgentSession,
-    generation: u64,
-    /// The viewer's peer; another one means the viewer started afresh.
-    offerer: Option<Offerer>,
-    peer: Handle,
-    watching: bool,
-    /// It asked for sound.
-    hears: bool,
-    /// It is sent sound.
-    listening: bool,
-}
-
-/// Sends to one viewer, from the screen thread.
-struct PeerViewer(Handle);
-
-impl Viewer for PeerViewer {
-    fn chroma(&self) -> Chroma {
-        self.0.chroma()
-    }
-
-    fn send_video(&self, frame: &CodedFrame) -> Delivery {
-        let outgoing = OutgoingFrame {
-            data: frame.data.clone(),
-            key: frame.key,
-            chroma: frame.chroma,
-            captured_at: frame.captured_at,
-            captured_unix: frame.captured_unix,
-        };
-        match self.0.send_video(outgoing) {
-            Ok(()) => Delivery::Sent,
-            Err(error) => {
-                tracing::debug!(%error, "a frame was not sent");
-                Delivery::Dropped
-            }
-        }
-    }
-
-    fn send_control(&self, message: &FromHost) {
-        // Not open yet: it is introduced when it opens. Full: the next statistics will do.
-        let _ = self.0.send_message(Channel::Control, &message.encode());
-    }
-}
-
-impl Listener for PeerViewer {
-    fn send_sound(&self, sound: &CodedSound) {
-        let outgoing = OutgoingAudio {
-            data: sound.data.clone(),
-            captured_at: sound.captured_at,
-            begins: sound.begins,
-        };
-        if let Err(error) = self.0.send_audio(outgoing) {
-            tracing::trace!(%error, "sound was not sent");
-        }
-    }
 }
 
 impl Agent {
@@ -281,7 +224,7 @@ impl Agent {
         if let Some(live) = self.sessions.get_mut(&id) {
             return live.session.handle_renewed(session, now);
         }
-        if self.sessions.len() >= SESSIONS_MAX {
+        if self.sessions.len() >= SESSIONS_MAX && !self.make_room() {
             let problem = Problem::new(
                 Code::TooMany,
                 format!("This desktop serves {SESSIONS_MAX} viewers already."),
@@ -301,7 +244,7 @@ impl Agent {
                     generation: self.generations,
                     offerer: None,
                     peer,
-                    watching: false,
+                    presence: Presence::Awaited,
                     hears: false,
                     listening: false,
                 };
@@ -375,12 +318,9 @@ impl Agent {
         if before.is_none_or(|before| before == offered) {
             return;
         }
-        let (told, watched) = (live.told.clone(), std::mem::take(&mut live.watching));
+        let told = live.told.clone();
         live.hears = false;
-        if watched {
-            self.tell_screen(ScreenCommand::Unwatch(id));
-        }
-        self.tell_listening(id);
+        self.become_present(id, Presence::Awaited);
         match self.start_peer(&told) {
             Ok(peer) => {
                 let generation = self.generations;
@@ -435,11 +375,16 @@ impl Agent {
             }),
             Event::Connected(path) => {
                 tracing::info!(session = %id, relayed = path.is_relayed(), "connected");
-                live.watching = true;
-                let viewer = Box::new(PeerViewer(live.peer.clone()));
-                self.tell_screen(ScreenCommand::Watch(id, viewer));
-                self.tell_hands(HandsCommand::Repeat(Repeats::Viewers));
-                self.tell_listening(id);
+                self.become_present(id, Presence::Here);
+            }
+            Event::IceState(IceState::Disconnected) if live.is_here() => {
+                tracing::info!(session = %id, "the viewer cannot be reached");
+                let since = Instant::now();
+                self.become_present(id, Presence::Away { since });
+            }
+            Event::IceState(IceState::Connected) if live.away_since().is_some() => {
+                tracing::info!(session = %id, "the viewer is back");
+                self.become_present(id, Presence::Here);
             }
             Event::AudioWanted(wanted) => {
                 live.hears = wanted;
@@ -472,12 +417,57 @@ impl Agent {
         }
     }
 
-    /// Who is connected and asked for sound gets it.
+    /// Who is here is sent the picture, and its keyboard counts; whoever leaves lets go of all keys.
+    fn become_present(&mut self, id: SessionId, presence: Presence) {
+        let Some(live) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut live.presence, presence);
+        if before == presence {
+            return;
+        }
+        let controls = live.session.policy().role == Role::Control;
+        if presence == Presence::Here {
+            let viewer = Box::new(PeerViewer(live.peer.clone()));
+            self.tell_screen(ScreenCommand::Watch(id, viewer));
+            self.tell_hands(HandsCommand::Repeat(Repeats::Viewers));
+        } else if before == Presence::Here {
+            self.tell_screen(ScreenCommand::Unwatch(id));
+            // Who may not press anything holds nothing; what another viewer holds is theirs.
+            if controls {
+                self.tell_hands(HandsCommand::Input(InputEvent::ReleaseAll));
+            }
+            if !self.sessions.values().any(Live::is_here) {
+                self.tell_hands(HandsCommand::Repeat(Repeats::Server));
+            }
+        }
+        self.tell_listening(id);
+    }
+
+    /// Ends the session of the viewer who cannot be reached the longest. False: all can.
+    fn make_room(&mut self) -> bool {
+        let away = self
+            .sessions
+            .iter()
+            .filter_map(|(&id, live)| Some((live.away_since()?, id)));
+        let Some((_, id)) = away.min_by_key(|(since, _)| *since) else {
+            return false;
+        };
+        let problem = Problem::new(
+            Code::SessionEnded,
+            "The viewer could not be reached, and its place was needed.",
+            "Connect again.",
+        );
+        self.end_session(id, problem);
+        true
+    }
+
+    /// Who is here and asked for sound gets it.
     fn tell_listening(&mut self, id: SessionId) {
         let Some(live) = self.sessions.get_mut(&id) else {
             return;
         };
-        let wanted = live.watching && live.hears;
+        let wanted = live.is_here() && live.hears;
         if wanted == std::mem::replace(&mut live.listening, wanted) {
             return;
         }
@@ -574,21 +564,8 @@ impl Agent {
     }
 
     fn forget(&mut self, id: SessionId) -> Option<Live> {
-        let live = self.sessions.remove(&id)?;
-        if live.listening {
-            self.tell_sound(SoundCommand::Unlisten(id));
-        }
-        if live.watching {
-            self.tell_screen(ScreenCommand::Unwatch(id));
-            // Who may not press anything holds nothing; what another viewer holds is theirs.
-            if live.session.policy().role == Role::Control {
-                self.tell_hands(HandsCommand::Input(InputEvent::ReleaseAll));
-            }
-            if !self.sessions.values().any(|live| live.watching) {
-                self.tell_hands(HandsCommand::Repeat(Repeats::Server));
-            }
-        }
-        Some(live)
+        self.become_present(id, Presence::Awaited);
+        self.sessions.remove(&id)
     }
 
     fn share_clipboard(&self, text: &str) {
@@ -647,7 +624,8 @@ impl Agent {
 
     /// There is one stream for all: whose choice decides is seen anew whenever anything happened.
     fn settle_quality(&mut self) {
-        let choices = self.sessions.values().map(|live| live.session.quality());
+        let here = self.sessions.values().filter(|live| live.is_here());
+        let choices = here.map(|live| live.session.quality());
         let decided = quality::decided(choices);
         if decided == self.quality {
             return;
@@ -740,3 +718,6 @@ fn unix_now_us() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,7 @@ const ABSOLUTE: u8 = 0;
 const RELATIVE: u8 = 1;
 
 /// To the hands thread.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandsCommand {
     Input(InputEvent),
     SetClipboard(String),
