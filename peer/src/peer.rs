@@ -26,7 +26,7 @@ use crate::event::{Channel, CloseReason, Event, IceState, Path, PathEnd, PathKin
 use crate::negotiation::Negotiation;
 use crate::path::{Change, Liveness, Selected};
 use crate::relays::{RelayEvent, Relays};
-use crate::rest::Rest;
+use crate::rest::{Reception, Rest};
 use crate::stats::Collector;
 use crate::video::Video;
 
@@ -273,9 +273,14 @@ impl Peer {
 
     /// Gives the engine a packet that came to `to`, a socket's address or a relayed one.
     fn receive(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8], now: Instant) {
-        if self.closed {
-            return;
+        if self.rest.handle_datagram(from, to, bytes, now) == Reception::NextTurn {
+            self.engine_timeout = Some(now);
+        } else if !self.closed {
+            self.receive_now(from, to, bytes, now);
         }
+    }
+
+    fn receive_now(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8], now: Instant) {
         let Ok(receive) = Receive::new(Protocol::Udp, from, to, bytes) else {
             self.datagrams_ignored += 1;
             return;
@@ -321,6 +326,9 @@ impl Peer {
         if self.rest.handle_turn(now) {
             engine::set_resting(&mut self.rtc);
             self.drain(now);
+        }
+        for report in self.rest.take_reports() {
+            self.receive_now(report.from, report.to, &report.bytes, now);
         }
         if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
             self.end(CloseReason::Engine(error.to_string()), now);

@@ -3,18 +3,23 @@
 //! str0m pads a quiet stream at 50 kbit/s and probes the path every 5 s with hundreds of kilobytes,
 //! which on a still desktop is all the traffic there is and 280 wake-ups a second. After
 //! [`REST_AFTER`] without movement the stream rests: nothing more is wanted of the bandwidth
-//! estimate, and its timers are honoured [`TURN_INTERVAL`] at a time. A lone small frame, like the
-//! keep-alive every 2 s, does not end the rest; movement does.
+//! estimate, its timers are honoured [`TURN_INTERVAL`] at a time, and reports of the other side wait
+//! until then: each would be answered with padding, of which the next report would tell. A lone
+//! small frame, like the keep-alive every 2 s, does not end the rest; movement does.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Still for so long means at rest. Longer than the pauses of a person who types.
 pub(crate) const REST_AFTER: Duration = Duration::from_secs(3);
-/// Timers of the engine are late by at most this much at rest. Packets that arrive or are sent are
-/// not: each brings a turn of its own.
+/// Timers of the engine and reports are late by at most this much at rest. Other packets that arrive
+/// and all that are sent are not: each brings a turn of its own.
 pub(crate) const TURN_INTERVAL: Duration = Duration::from_millis(200);
-/// After any frame the timers are exact for so long: it may have to be sent again.
-const EXACT_AFTER_FRAME: Duration = Duration::from_millis(250);
+/// After any frame the timers are exact for so long: its packets are paced, and one that is lost
+/// nearby is sent again.
+const EXACT_AFTER_FRAME: Duration = Duration::from_millis(60);
+/// Reports that wait; they come every 50 ms at most. When full the next one is taken at once.
+const REPORTS_MAX: usize = 16;
 /// A frame of more bytes than this is movement, whenever it comes: about three packets.
 const MOVEMENT_LEN_MIN: usize = 4_000;
 /// Two frames within this time are movement. The keep-alive comes every 2 s.
@@ -27,6 +32,23 @@ pub(crate) struct Rest {
     last_frame: Option<Instant>,
     last_movement: Option<Instant>,
     last_turn: Option<Instant>,
+    reports: Vec<Report>,
+}
+
+/// An SRTCP packet, still encrypted.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What to do with a packet that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reception {
+    Now,
+    /// It is kept until [`Rest::take_reports`].
+    NextTurn,
 }
 
 impl Rest {
@@ -55,7 +77,7 @@ impl Rest {
         if !self.resting {
             return wanted.into_iter().chain(self.rest_at()).min();
         }
-        let exact_until = self.last_frame.map(|at| at + EXACT_AFTER_FRAME);
+        let exact_until = self.exact_until();
         let earliest = self.last_turn.map(|at| at + TURN_INTERVAL);
         match (wanted, exact_until, earliest) {
             (Some(wanted), Some(exact_until), _) if wanted < exact_until => Some(wanted),
@@ -64,9 +86,40 @@ impl Rest {
         }
     }
 
+    /// A packet arrived: at rest, a report waits for the next turn.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Reception {
+        let exact = self.exact_until().is_some_and(|at| now < at);
+        if !self.resting || exact || !is_report(bytes) || self.reports.len() == REPORTS_MAX {
+            return Reception::Now;
+        }
+        let bytes = bytes.to_vec();
+        self.reports.push(Report { from, to, bytes });
+        Reception::NextTurn
+    }
+
+    /// Those that waited, oldest first.
+    pub(crate) fn take_reports(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.reports)
+    }
+
+    fn exact_until(&self) -> Option<Instant> {
+        self.last_frame.map(|at| at + EXACT_AFTER_FRAME)
+    }
+
     fn rest_at(&self) -> Option<Instant> {
         self.last_movement.map(|at| at + REST_AFTER)
     }
+}
+
+/// SRTCP travels among SRTP and is told from it by its type (RFC 5761 §4).
+fn is_report(bytes: &[u8]) -> bool {
+    matches!(bytes, [128..=191, 192..=223, ..])
 }
 
 #[cfg(test)]
@@ -74,6 +127,7 @@ mod tests {
     use super::*;
 
     const KEEP_ALIVE_LEN: usize = 120;
+    const REPORT: [u8; 2] = [175, 205];
 
     #[test]
     fn a_stream_rests_three_seconds_after_the_last_movement_and_says_so_once() {
@@ -124,6 +178,31 @@ mod tests {
     }
 
     #[test]
+    fn reports_wait_at_rest_but_not_shortly_after_a_frame() {
+        let (mut rest, start) = resting();
+        assert_eq!(receive(&mut rest, &REPORT, start), Reception::NextTurn);
+        assert_eq!(rest.take_reports().len(), 1);
+        let frame = start + ms(2_000);
+        rest.handle_frame(KEEP_ALIVE_LEN, frame);
+        assert_eq!(receive(&mut rest, &REPORT, frame), Reception::Now);
+        let (mut rest, start) = moving();
+        assert_eq!(receive(&mut rest, &REPORT, start), Reception::Now);
+    }
+
+    #[test]
+    fn nothing_else_waits_and_not_more_reports_than_there_is_room_for() {
+        let (mut rest, start) = resting();
+        // STUN, DTLS, SRTP, and nothing.
+        for packet in [&[0, 1][..], &[22, 254], &[144, 103], &[]] {
+            assert_eq!(receive(&mut rest, packet, start), Reception::Now);
+        }
+        for _ in 0..REPORTS_MAX {
+            assert_eq!(receive(&mut rest, &REPORT, start), Reception::NextTurn);
+        }
+        assert_eq!(receive(&mut rest, &REPORT, start), Reception::Now);
+    }
+
+    #[test]
     fn nothing_rests_before_the_first_frame() {
         let (_, start) = moving();
         let mut rest = Rest::default();
@@ -146,6 +225,11 @@ mod tests {
         let (mut rest, start) = moving();
         assert!(rest.handle_turn(start + REST_AFTER));
         (rest, start + REST_AFTER)
+    }
+
+    fn receive(rest: &mut Rest, bytes: &[u8], now: Instant) -> Reception {
+        let address = SocketAddr::from(([192, 0, 2, 1], 1));
+        rest.handle_datagram(address, address, bytes, now)
     }
 
     fn ms(n: u64) -> Duration {

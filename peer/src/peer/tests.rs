@@ -35,6 +35,8 @@ struct World {
     flying: Vec<(Instant, Transmit)>,
     host_events: Vec<Event>,
     viewer_events: Vec<Event>,
+    /// Packets the host has sent.
+    host_packets: usize,
     loss: f64,
     /// Packets over these addresses vanish.
     blocked: Vec<SocketAddr>,
@@ -60,6 +62,7 @@ impl World {
             flying: Vec::new(),
             host_events: Vec::new(),
             viewer_events: Vec::new(),
+            host_packets: 0,
             loss: 0.0,
             blocked: Vec::new(),
             rng: StdRng::seed_from_u64(7),
@@ -131,6 +134,7 @@ impl World {
 
     fn collect(&mut self) {
         while let Some(transmit) = self.host.poll_transmit() {
+            self.host_packets += 1;
             match &mut self.thin {
                 None => self.flying.push((self.now + LATENCY, transmit)),
                 Some(bucket) => bucket.push(transmit, self.now),
@@ -397,6 +401,22 @@ fn a_full_queue_refuses_and_the_pointer_keeps_the_newest() {
             .send_message(Channel::Pointer, &pointer, now)
             .unwrap();
     }
+}
+
+#[test]
+fn a_still_desktop_sends_fewer_than_twenty_packets_a_second() {
+    let mut world = World::connected();
+    world.stream(10, 8_000);
+    world.run_for(crate::rest::REST_AFTER + Duration::from_secs(2));
+    let before = world.host_packets;
+    for _ in 0..10 {
+        // The keep-alive.
+        world.send_frame(120, false).unwrap();
+        world.run_for(Duration::from_secs(2));
+    }
+    let a_second = (world.host_packets - before) / 20;
+    assert!(a_second < 20, "{a_second}");
+    assert_eq!(world.frames().len(), 20);
 }
 
 #[test]
