@@ -33,7 +33,7 @@ const APART_MIN: i16 = 32;
 /// What the configuration asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub enum ChromaChoice {
-    /// 4:4:4 where it shows and every viewer takes it.
+    /// 4:4:4 where it shows, every viewer takes it and sharp was asked for.
     #[default]
     #[serde(rename = "auto")]
     Auto,

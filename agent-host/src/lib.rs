@@ -31,6 +31,7 @@ pub mod registration;
 pub mod session;
 pub mod sound;
 pub mod stats;
+pub mod strips;
 
 #[cfg(feature = "io")]
 #[expect(

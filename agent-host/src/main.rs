@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use agent_host::chroma::ChromaChoice;
 use agent_host::config::{Config, Overrides};
 use agent_host::encode::EncoderChoice;
 use agent_host::io::agent::{Agent, Happening, Threads, happenings};
 use agent_host::io::trial::choose_encoder;
+use agent_host::io::wait;
 use agent_host::io::{bench, hands, screen, sound, stop};
 use anyhow::{Context as _, anyhow};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use peer::io::Trust;
 use protocol::Secret;
+use protocol::control::Quality;
 
 const COMMIT: &str = match option_env!("MULTICLAW_COMMIT") {
     Some(commit) => commit,
@@ -72,9 +74,9 @@ enum Subcommands {
         /// Encoder: auto, x264, openh264, vaapi or nvenc (those two untested on hardware)
         #[arg(long, default_value = "auto")]
         encoder: String,
-        /// Chroma: auto or 420
-        #[arg(long, default_value = "auto")]
-        chroma: String,
+        /// What the viewers chose; sharp brings 4:4:4
+        #[arg(long, default_value = "auto", value_parser = qualities())]
+        quality: Quality,
         /// Length of each workload
         #[arg(long, default_value_t = 3)]
         seconds: u64,
@@ -86,6 +88,10 @@ enum Subcommands {
     Completions { shell: clap_complete::Shell },
 }
 
+fn qualities() -> impl TypedValueParser<Value = Quality> {
+    PossibleValuesParser::new(Quality::ALL.map(Quality::as_str)).try_map(|name| name.parse())
+}
+
 /// Whose fault it is decides the exit code.
 enum Failure {
     Configuration(anyhow::Error),
@@ -94,6 +100,7 @@ enum Failure {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    wait::take_little_memory();
     start_log(flags.log_format);
     let (error, code) = match run(flags) {
         Ok(()) => return ExitCode::SUCCESS,
@@ -128,14 +135,13 @@ fn run(flags: Flags) -> Result<(), Failure> {
             on,
             size,
             encoder,
-            chroma,
+            quality,
             seconds,
             json,
         }) => {
             let encoder = encoder.parse::<EncoderChoice>();
             let encoder = encoder.map_err(|e| Failure::Configuration(e.into()))?;
-            let chroma = chroma_choice(&chroma).map_err(Failure::Configuration)?;
-            let coding = (encoder, chroma);
+            let coding = (encoder, quality);
             run_bench(on, &size, coding, Duration::from_secs(seconds), json).map_err(Failure::Other)
         }
         None => {
@@ -236,18 +242,10 @@ fn no_display(display: &str) -> String {
     )
 }
 
-fn chroma_choice(name: &str) -> anyhow::Result<ChromaChoice> {
-    match name {
-        "auto" => Ok(ChromaChoice::Auto),
-        "420" => Ok(ChromaChoice::Yuv420),
-        other => anyhow::bail!("there is no chroma {other:?}; choose auto or 420"),
-    }
-}
-
 fn run_bench(
     on: Option<String>,
     size: &str,
-    (encoder, chroma): (EncoderChoice, ChromaChoice),
+    (encoder, quality): (EncoderChoice, Quality),
     time: Duration,
     json: bool,
 ) -> anyhow::Result<()> {
@@ -259,7 +257,7 @@ fn run_bench(
             (server.display.clone(), Some(server))
         }
     };
-    let report = bench::run(&display, &chosen, chroma.finest(), time)?;
+    let report = bench::run(&display, &chosen, quality, time)?;
     if json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

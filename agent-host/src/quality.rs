@@ -38,7 +38,7 @@ impl Bounds {
         sharp: QP_SHARP,
         worst: QP_WORST,
         fine: QP_FINE,
-        // 4:4:4 costs more processor time, memory and bytes than automatic may (decision 0035).
+        // 4:4:4 costs more memory than automatic may take (decision 0035).
         chroma: Chroma::Yuv420,
     };
 
@@ -87,13 +87,6 @@ pub fn decided(choices: impl Iterator<Item = Quality>) -> Quality {
 mod tests {
     use super::*;
 
-    const ALL: [Quality; 4] = [
-        Quality::Auto,
-        Quality::Sharp,
-        Quality::Balanced,
-        Quality::DataSaver,
-    ];
-
     #[test]
     fn the_most_frugal_choice_decides_and_who_chose_nothing_has_no_say() {
         let decide = |choices: &[Quality]| decided(choices.iter().copied());
@@ -107,13 +100,13 @@ mod tests {
 
     #[test]
     fn each_step_of_frugality_is_coarser_slower_and_thinner_and_none_contradicts_itself() {
-        let [_, sharp, balanced, saver] = ALL.map(Bounds::of);
+        let [_, sharp, balanced, saver] = Quality::ALL.map(Bounds::of);
         for [more, less] in [[sharp, balanced], [balanced, saver]] {
             assert!(more.sharp < less.sharp && more.fine < less.fine);
             assert!(more.frame_interval < less.frame_interval);
             assert!(more.bitrate_bps_max > less.bitrate_bps_max);
         }
-        for bounds in ALL.map(Bounds::of) {
+        for bounds in Quality::ALL.map(Bounds::of) {
             assert!(bounds.fine < bounds.sharp && bounds.sharp < bounds.worst);
         }
     }

@@ -24,8 +24,8 @@ use protocol::id::SessionId;
 use x11rb::connection::Connection as _;
 use x11rb::protocol::Event;
 use x11rb::protocol::xproto::{
-    AutoRepeatMode, ConnectionExt as _, CreateGCAux, CreateWindowAux, EventMask, InputFocus,
-    Rectangle, Window, WindowClass,
+    AutoRepeatMode, ConfigureWindowAux, ConnectionExt as _, CreateGCAux, CreateWindowAux,
+    EventMask, InputFocus, Rectangle, Window, WindowClass,
 };
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
@@ -221,6 +221,32 @@ fn only_the_damaged_box_is_reported_and_read() {
     assert_eq!(luma(404, 304), 16);
     // Two macroblocks wide (96..128), two high (48..64 only one): what changed and no more.
     assert_eq!(picture.stale().blocks, 2);
+}
+
+#[test]
+fn a_screen_larger_than_the_shared_memory_arrives_whole_and_in_order() {
+    const ROWS: usize = 8;
+    let (width, height) = (1280, 1024);
+    let server = Xvfb::start("1280x1024").unwrap();
+    let client = Client::new(&server.display);
+    let size = ConfigureWindowAux::new().width(1280).height(1024);
+    client.conn.configure_window(client.window, &size).unwrap();
+    let mut screen = Screen::connect(&server.display).unwrap();
+    let mut picture = Picture::new(1280, 1024, Chroma::Yuv420);
+    let grey = |band: usize| u32::try_from(band % 16 * 16).unwrap() * 0x01_0101;
+    for band in 0..height / ROWS {
+        let top = i16::try_from(band * ROWS).unwrap();
+        client.fill(grey(band), rectangle(0, top, 1280, 8));
+    }
+    screen.read(&[screen.whole()], &mut picture).unwrap();
+    for (y, row) in picture.planes()[0].chunks(width).enumerate() {
+        // Limited range: 219 steps from black at 16 to white.
+        let drawn = (grey(y / ROWS) & 255) as f64 * 219.0 / 255.0 + 16.0;
+        let seen = row
+            .iter()
+            .all(|&luma| (f64::from(luma) - drawn).abs() < 1.5);
+        assert!(seen, "row {y}: {:?} for {drawn}", &row[..4]);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use protocol::control::{Chroma, FromHost};
+use protocol::control::{Chroma, FromHost, Quality};
 use protocol::id::SessionId;
 use serde::Serialize;
 use x11rb::connection::Connection as _;
@@ -141,12 +141,13 @@ impl Drop for Xvfb {
 pub fn run(
     display: &str,
     chosen: &Chosen,
-    chroma: Chroma,
+    quality: Quality,
     time: Duration,
 ) -> anyhow::Result<BenchReport> {
     let pencil = Pencil::connect(display)?;
     let encoder = chosen.encoder;
-    let screen = screen::start(display, encoder, chroma, Box::new(|_| {}))?;
+    let screen = screen::start(display, encoder, Chroma::Yuv444, Box::new(|_| {}))?;
+    screen.send(ScreenCommand::Quality(quality))?;
     let (sender, frames) = sync_channel(FRAMES_MAX);
     let asked_at = Instant::now();
     let session = SessionId::from_uuid(uuid::Uuid::nil());

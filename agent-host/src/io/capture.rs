@@ -14,7 +14,7 @@ use x11rb::connection::{Connection as _, RequestConnection as _};
 use x11rb::cookie::Cookie;
 use x11rb::protocol::Event;
 use x11rb::protocol::damage::{self, ConnectionExt as _, ReportLevel};
-use x11rb::protocol::shm::ConnectionExt as _;
+use x11rb::protocol::shm::{self, ConnectionExt as _};
 use x11rb::protocol::xfixes::{self, ConnectionExt as _, CursorNotifyMask};
 use x11rb::protocol::xproto::{
     ChangeWindowAttributesAux, ConnectionExt as _, EventMask, GetImageReply, ImageFormat,
@@ -26,6 +26,7 @@ use crate::chroma::Detail;
 use crate::damage::Rect;
 use crate::io::shm::Segment;
 use crate::picture::Picture;
+use crate::strips::{self, Strip};
 
 /// All planes of a pixel.
 const ALL_PLANES: u32 = !0;
@@ -181,7 +182,7 @@ impl Screen {
         Some(ScreenEvent::Resized)
     }
 
-    /// Reads the boxes into the picture. All requests go out before the first answer is awaited.
+    /// Reads the boxes into the picture.
     ///
     /// # Errors
     ///
@@ -189,20 +190,18 @@ impl Screen {
     pub fn read(&mut self, boxes: &[Rect], picture: &mut Picture) -> anyhow::Result<ReadTimes> {
         let begun = Instant::now();
         self.read.clear();
-        match &self.segment {
-            Some(segment) => {
-                let read = read_shared(&self.conn, self.root, segment, boxes, &mut self.read)?;
-                for (&rect, pixels) in boxes.iter().zip(&read.offsets) {
-                    picture.handle_pixels(rect, &segment.bytes()[*pixels..])?;
-                }
-                Ok(ReadTimes {
-                    begun,
-                    read: read.at,
-                    converted: Instant::now(),
-                })
-            }
-            None => self.read_socket(begun, boxes, picture),
-        }
+        let Some(segment) = &self.segment else {
+            return self.read_socket(begun, boxes, picture);
+        };
+        let read = self.read_shared(segment, boxes, |rect, pixels| {
+            Ok(picture.handle_pixels(rect, pixels)?)
+        })?;
+        self.read = boxes.iter().map(|&rect| (rect, read.sequence)).collect();
+        Ok(ReadTimes {
+            begun,
+            read: read.at,
+            converted: Instant::now(),
+        })
     }
 
     /// Whether the screen holds colours that 4:2:0 smears. Takes the time of a read of all of it.
@@ -214,24 +213,75 @@ impl Screen {
         let whole = self.whole();
         let mut detail = Detail::default();
         match &self.segment {
+            // Into no picture: the damage under it is still to be served.
             Some(segment) => {
-                // Into no picture: the damage under it is still to be served.
-                let nothing = &mut Vec::new();
-                read_shared(&self.conn, self.root, segment, &[whole], nothing)?;
-                detail.handle_pixels(whole, &segment.bytes()[..whole.area() as usize * 4]);
+                self.read_shared(segment, &[whole], |rect, pixels| {
+                    detail.handle_pixels(rect, pixels);
+                    Ok(())
+                })?;
             }
             None => detail.handle_pixels(whole, &self.ask_image(whole)?.reply()?.data),
         }
         Ok(detail.is_enough())
     }
 
+    /// Gives `take` the pixels of the boxes, strip by strip. Small boxes are asked for before the first
+    /// answer is awaited; of large ones the server writes the next load while one is taken.
+    fn read_shared(
+        &self,
+        segment: &Segment,
+        boxes: &[Rect],
+        mut take: impl FnMut(Rect, &[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<SharedRead> {
+        let half_len = segment.len_bytes() / 2;
+        let loads = strips::loads(boxes, half_len);
+        let (mut at, mut sequence) = (Instant::now(), u64::MAX);
+        let ask = |number: usize| {
+            let base = number % 2 * half_len;
+            let load = loads.get(number).map_or(&[][..], Vec::as_slice);
+            let strips = load
+                .iter()
+                .map(|&strip| self.ask_strip(segment, base, strip));
+            strips.collect::<anyhow::Result<Vec<_>>>()
+        };
+        let mut asked = ask(0)?;
+        for (number, load) in loads.iter().enumerate() {
+            let next = ask(number + 1)?;
+            for cookie in std::mem::replace(&mut asked, next) {
+                sequence = sequence.min(cookie.sequence_number());
+                cookie.reply()?;
+            }
+            at = Instant::now();
+            for strip in load {
+                let begin = number % 2 * half_len + strip.offset;
+                let pixels = segment.bytes(begin..begin + strip.len_bytes());
+                take(strip.rect, pixels.context("a strip lies in its half")?)?;
+            }
+        }
+        Ok(SharedRead { at, sequence })
+    }
+
+    fn ask_strip(
+        &self,
+        segment: &Segment,
+        base: usize,
+        strip: Strip,
+    ) -> anyhow::Result<Cookie<'_, RustConnection, shm::GetImageReply>> {
+        let (x, y, width, height) = on_the_wire(strip.rect);
+        let offset = u32::try_from(base + strip.offset)?;
+        let format = ImageFormat::Z_PIXMAP.into();
+        let (root, id) = (self.root, segment.id());
+        Ok(self
+            .conn
+            .shm_get_image(root, x, y, width, height, ALL_PLANES, format, id, offset)?)
+    }
+
     fn ask_image(&self, rect: Rect) -> anyhow::Result<Cookie<'_, RustConnection, GetImageReply>> {
-        let [x, y] = [rect.x, rect.y].map(|n| i16::try_from(n).unwrap_or(i16::MAX));
-        let [w, h] = [rect.width, rect.height].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
+        let (x, y, width, height) = on_the_wire(rect);
         let format = ImageFormat::Z_PIXMAP;
         Ok(self
             .conn
-            .get_image(format, self.root, x, y, w, h, ALL_PLANES)?)
+            .get_image(format, self.root, x, y, width, height, ALL_PLANES)?)
     }
 
     /// Without shared memory: the pixels come through the socket, twenty times slower.
@@ -282,7 +332,7 @@ impl Screen {
     }
 
     fn make_segment(&mut self) {
-        let len = (self.width * self.height * 4) as usize;
+        let len = strips::half_len(self.width) * 2;
         if self.segment.as_ref().is_some_and(|s| s.len_bytes() >= len) {
             return;
         }
@@ -303,52 +353,18 @@ pub enum Watched {
     No,
 }
 
+/// A read through shared memory.
 struct SharedRead {
+    /// When the last pixels were there.
     at: Instant,
-    offsets: Vec<usize>,
+    /// Of its first request: damage that was told before is part of it.
+    sequence: u64,
 }
 
-fn read_shared(
-    conn: &RustConnection,
-    root: Window,
-    segment: &Segment,
-    boxes: &[Rect],
-    read: &mut Vec<(Rect, u64)>,
-) -> anyhow::Result<SharedRead> {
-    let mut offset = 0;
-    let mut offsets = Vec::with_capacity(boxes.len());
-    let mut cookies = Vec::with_capacity(boxes.len());
-    for &rect in boxes {
-        let len = rect.area() as usize * 4;
-        anyhow::ensure!(
-            offset + len <= segment.len_bytes(),
-            "the boxes overlap too much"
-        );
-        let [x, y] = [rect.x, rect.y].map(|n| i16::try_from(n).unwrap_or(i16::MAX));
-        let [w, h] = [rect.width, rect.height].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
-        let cookie = conn.shm_get_image(
-            root,
-            x,
-            y,
-            w,
-            h,
-            ALL_PLANES,
-            ImageFormat::Z_PIXMAP.into(),
-            segment.id(),
-            u32::try_from(offset)?,
-        )?;
-        read.push((rect, cookie.sequence_number()));
-        cookies.push(cookie);
-        offsets.push(offset);
-        offset += len;
-    }
-    for cookie in cookies {
-        cookie.reply()?;
-    }
-    Ok(SharedRead {
-        at: Instant::now(),
-        offsets,
-    })
+fn on_the_wire(rect: Rect) -> (i16, i16, u16, u16) {
+    let [x, y] = [rect.x, rect.y].map(|n| i16::try_from(n).unwrap_or(i16::MAX));
+    let [width, height] = [rect.width, rect.height].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
+    (x, y, width, height)
 }
 
 /// XFixes gives premultiplied ARGB; browsers and our viewer want straight RGBA.

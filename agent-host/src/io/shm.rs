@@ -1,6 +1,7 @@
 //! Memory shared with the X server (MIT-SHM 1.2, passed as a file descriptor): pixels arrive
 //! without going through the socket.
 
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
@@ -58,11 +59,15 @@ impl Segment {
         self.len
     }
 
-    /// The bytes, after the server answered the request that wrote them. The server writes to
-    /// them again only at our next request, which needs `&mut self` of the owner.
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `len` bytes are mapped for as long as `self` lives.
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.len) }
+    /// Part of the bytes; `None` if it is not inside. To be called between the server's answer to the
+    /// request that wrote them and the next request that does.
+    pub fn bytes(&self, part: Range<usize>) -> Option<&[u8]> {
+        let len = part.end.checked_sub(part.start)?;
+        if part.end > self.len {
+            return None;
+        }
+        // SAFETY: the part is mapped for as long as `self` lives, and the server writes elsewhere.
+        Some(unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(part.start), len) })
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use peer::Sound;
 use peer::io::Trust;
@@ -75,8 +76,8 @@ struct Connect {
     /// How the picture is made: as the network allows, with sharp text before smooth motion, with
     /// half of the frames, or with as few bytes as work allows. Among several viewers the most
     /// frugal choice decides; who only watches has none.
-    #[arg(long, value_enum, default_value = "auto")]
-    quality: QualityChoice,
+    #[arg(long, default_value = "auto", value_parser = qualities())]
+    quality: Quality,
     /// Without a window: decode and print what was measured, once a second.
     #[arg(long)]
     headless: bool,
@@ -118,23 +119,8 @@ enum FitChoice {
     Match,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum QualityChoice {
-    Auto,
-    Sharp,
-    Balanced,
-    DataSaver,
-}
-
-impl QualityChoice {
-    fn quality(self) -> Quality {
-        match self {
-            Self::Auto => Quality::Auto,
-            Self::Sharp => Quality::Sharp,
-            Self::Balanced => Quality::Balanced,
-            Self::DataSaver => Quality::DataSaver,
-        }
-    }
+fn qualities() -> impl TypedValueParser<Value = Quality> {
+    PossibleValuesParser::new(Quality::ALL.map(Quality::as_str)).try_map(|name| name.parse())
 }
 
 impl Mode {
@@ -220,7 +206,7 @@ fn options(flags: Connect) -> anyhow::Result<Options> {
         instance: flags.instance,
         key,
         mode: flags.mode.path_mode(),
-        quality: flags.quality.quality(),
+        quality: flags.quality,
         json: flags.stats == Some(Stats::Json),
         prints: flags.headless || flags.stats.is_some(),
         duration: duration.context("--duration is not a time")?,
