@@ -12,6 +12,7 @@ mod crowd;
 mod flood;
 mod ground;
 mod http;
+mod revocation;
 mod rows;
 mod socket;
 
@@ -125,6 +126,7 @@ async fn measure(options: &Options) -> Result<Vec<Row>> {
     }
     drop((agents, ground));
     table.add(apart::cross_node(seconds).await?);
+    table.add(revocation::across_nodes().await?);
     for row in apart::node_death(options.crowd).await? {
         table.add(row);
     }

@@ -43,7 +43,7 @@ impl Socket {
 pub(crate) struct Figures {
     p50: f64,
     pub(crate) p99: f64,
-    max: f64,
+    pub(crate) max: f64,
     count: usize,
 }
 
