@@ -273,14 +273,16 @@ impl Peer {
 
     /// Gives the engine a packet that came to `to`, a socket's address or a relayed one.
     fn receive(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8], now: Instant) {
-        if self.rest.handle_datagram(from, to, bytes, now) == Reception::NextTurn {
-            self.engine_timeout = Some(now);
-        } else if !self.closed {
-            self.receive_now(from, to, bytes, now);
+        match self.rest.handle_datagram(from, to, bytes, now) {
+            Reception::NextTurn => self.engine_timeout = Some(now),
+            Reception::Now => self.receive_now(from, to, bytes, now),
         }
     }
 
     fn receive_now(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8], now: Instant) {
+        if self.closed {
+            return;
+        }
         let Ok(receive) = Receive::new(Protocol::Udp, from, to, bytes) else {
             self.datagrams_ignored += 1;
             return;

@@ -18,7 +18,7 @@ pub(crate) const TURN_INTERVAL: Duration = Duration::from_millis(200);
 /// After any frame the timers are exact for so long: its packets are paced, and one that is lost
 /// nearby is sent again.
 const EXACT_AFTER_FRAME: Duration = Duration::from_millis(60);
-/// Reports that wait; they come every 50 ms at most. When full the next one is taken at once.
+/// Reports that wait; a viewer sends at most one in 50 ms. When full the next one is taken at once.
 const REPORTS_MAX: usize = 16;
 /// A frame of more bytes than this is movement, whenever it comes: about three packets.
 const MOVEMENT_LEN_MIN: usize = 4_000;
