@@ -38,14 +38,13 @@ pub fn loads(boxes: &[Rect], half_len: usize) -> Vec<Vec<Strip>> {
     let mut load = Vec::new();
     let mut offset = 0;
     for rect in boxes.iter().flat_map(|&rect| cut(rect, half_len)) {
-        let strip = Strip { rect, offset };
-        if offset + strip.len_bytes() > half_len && !load.is_empty() {
+        let len = rect.area() as usize * PIXEL_LEN;
+        if offset + len > half_len && !load.is_empty() {
             loads.push(std::mem::take(&mut load));
             offset = 0;
         }
-        let strip = Strip { rect, offset };
-        offset += strip.len_bytes();
-        load.push(strip);
+        load.push(Strip { rect, offset });
+        offset += len;
     }
     loads.extend(Some(load).filter(|load| !load.is_empty()));
     loads

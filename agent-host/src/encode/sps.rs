@@ -28,13 +28,13 @@ const LEADING_ZEROES_MAX: u32 = 31;
 pub fn colours(unit: &[u8]) -> Result<Option<Colours>, Cut> {
     let mut bits = Bits::new(unit);
     // Type of the unit, profile, constraints, level.
-    bits.skip(32)?;
+    bits.take(32)?;
     // Id, and the length of frame numbers.
     bits.numbers(2)?;
     match bits.number()? {
         0 => bits.numbers(1)?,
         1 => {
-            bits.skip(1)?;
+            bits.take(1)?;
             bits.numbers(2)?;
             let cycle = bits.number()?;
             bits.numbers(cycle.min(255))?;
@@ -42,13 +42,13 @@ pub fn colours(unit: &[u8]) -> Result<Option<Colours>, Cut> {
         _ => {}
     }
     bits.numbers(1)?;
-    bits.skip(1)?;
+    bits.take(1)?;
     // Width and height in macroblocks.
     bits.numbers(2)?;
     if bits.take(1)? == 0 {
-        bits.skip(1)?;
+        bits.take(1)?;
     }
-    bits.skip(1)?;
+    bits.take(1)?;
     if bits.take(1)? == 1 {
         bits.numbers(4)?;
     }
@@ -63,15 +63,15 @@ pub fn colours(unit: &[u8]) -> Result<Option<Colours>, Cut> {
 fn video_signal(bits: &mut Bits<'_>) -> Result<Option<Colours>, Cut> {
     const EXTENDED_ASPECT: u32 = 255;
     if bits.take(1)? == 1 && bits.take(8)? == EXTENDED_ASPECT {
-        bits.skip(32)?;
+        bits.take(32)?;
     }
     if bits.take(1)? == 1 {
-        bits.skip(1)?;
+        bits.take(1)?;
     }
     if bits.take(1)? == 0 {
         return Ok(None);
     }
-    bits.skip(3)?;
+    bits.take(3)?;
     let is_full_range = bits.take(1)? == 1;
     let is_described = bits.take(1)? == 1;
     let description = if is_described {
@@ -109,10 +109,6 @@ impl<'a> Bits<'a> {
             value = value << 1 | self.bit()?;
         }
         Ok(value)
-    }
-
-    fn skip(&mut self, count: u32) -> Result<(), Cut> {
-        self.take(count).map(drop)
     }
 
     fn bit(&mut self) -> Result<u32, Cut> {

@@ -320,7 +320,7 @@ impl Agent {
         }
         let told = live.told.clone();
         live.hears = false;
-        self.become_present(id, Presence::Awaited);
+        self.set_presence(id, Presence::Awaited);
         match self.start_peer(&told) {
             Ok(peer) => {
                 let generation = self.generations;
@@ -375,16 +375,16 @@ impl Agent {
             }),
             Event::Connected(path) => {
                 tracing::info!(session = %id, relayed = path.is_relayed(), "connected");
-                self.become_present(id, Presence::Here);
+                self.set_presence(id, Presence::Here);
             }
             Event::IceState(IceState::Disconnected) if live.is_here() => {
                 tracing::info!(session = %id, "the viewer cannot be reached");
                 let since = Instant::now();
-                self.become_present(id, Presence::Away { since });
+                self.set_presence(id, Presence::Away { since });
             }
             Event::IceState(IceState::Connected) if live.away_since().is_some() => {
                 tracing::info!(session = %id, "the viewer is back");
-                self.become_present(id, Presence::Here);
+                self.set_presence(id, Presence::Here);
             }
             Event::AudioWanted(wanted) => {
                 live.hears = wanted;
@@ -418,7 +418,7 @@ impl Agent {
     }
 
     /// Who is here is sent the picture, and its keyboard counts; whoever leaves lets go of all keys.
-    fn become_present(&mut self, id: SessionId, presence: Presence) {
+    fn set_presence(&mut self, id: SessionId, presence: Presence) {
         let Some(live) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -564,7 +564,7 @@ impl Agent {
     }
 
     fn forget(&mut self, id: SessionId) -> Option<Live> {
-        self.become_present(id, Presence::Awaited);
+        self.set_presence(id, Presence::Awaited);
         self.sessions.remove(&id)
     }
 
