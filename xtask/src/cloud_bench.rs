@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Agent hosts, and as many viewers, of which a node's death is survived.
     #[arg(long, default_value_t = 10_000)]
     crowd: usize,
+    /// Measure only these, e.g. `sign-ins,checks`.
+    #[arg(long, value_name = "NAME,…")]
+    rows: Option<String>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -31,6 +34,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     load.args(["--seconds", &options.seconds.to_string()]);
     load.args(["--agents", &options.agents.to_string()]);
     load.args(["--crowd", &options.crowd.to_string()]);
+    if let Some(rows) = &options.rows {
+        load.args(["--rows", rows]);
+    }
     load.stderr(std::process::Stdio::inherit());
     let done = load.output().context(
         "cloud-load is missing; build it with: cargo build --release --workspace --features tests/net",

@@ -1,5 +1,8 @@
 //! The hashing pool: a thread per core that gives way to all others, a bounded number waiting, and a
 //! stated answer when it is full. Each thread keeps its memory while there is more to do.
+//!
+//! All but one run only where nobody else wants to (decision 0038). The one keeps a tenth of a core
+//! that is never idle, so that people can sign in to a machine whose desktops use all of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,11 +35,18 @@ impl Hashing {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (work, queue) = mpsc::channel(cores * WAITING_PER_CORE);
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..cores {
+        for index in 0..cores {
             let queue = queue.clone();
+            let take_place = match index {
+                0 => system::give_way,
+                _ => system::run_when_idle,
+            };
             std::thread::Builder::new()
                 .name("hashing".into())
-                .spawn(move || serve(&queue))
+                .spawn(move || {
+                    take_place();
+                    serve(&queue);
+                })
                 .context("the hashing threads cannot start")?;
         }
         Ok(Self { work, peppers })
@@ -95,7 +105,6 @@ impl Hashing {
 
 /// Until nobody can ask any more.
 fn serve(queue: &Mutex<mpsc::Receiver<Work>>) {
-    system::give_way();
     let mut memory = Memory::default();
     loop {
         // The queue is held by a thread that found it empty.
@@ -109,6 +118,41 @@ fn serve(queue: &Mutex<mpsc::Receiver<Work>>) {
         match next {
             Some(work) => work(&mut memory),
             None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Policy and niceness (`proc_pid_stat(5)`) of the threads of the pool.
+    fn places() -> Vec<(String, String)> {
+        let threads = fs::read_dir("/proc/self/task").unwrap();
+        let stats =
+            threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+        let mut places: Vec<_> = stats
+            .filter_map(|stat| {
+                let fields: Vec<_> = stat.split_once("(hashing) ")?.1.split(' ').collect();
+                Some(((*fields.get(38)?).to_owned(), (*fields.get(16)?).to_owned()))
+            })
+            .collect();
+        places.sort();
+        places
+    }
+
+    #[test]
+    fn one_thread_keeps_a_share_and_the_others_run_where_nobody_else_wants_to() {
+        let _pool = Hashing::new(Peppers::default()).unwrap();
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let place = |policy: libc::c_int, niceness: &str| (policy.to_string(), niceness.to_owned());
+        let mut wanted = vec![place(libc::SCHED_IDLE, "0"); cores - 1];
+        wanted.insert(0, place(libc::SCHED_OTHER, "10"));
+        // They take their places by themselves, each in its own time.
+        while places() != wanted {
+            std::thread::yield_now();
         }
     }
 }

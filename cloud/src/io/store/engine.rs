@@ -68,6 +68,8 @@ async fn open_file(url: &str) -> Result<(AnyPool, Engine, String)> {
     let pool = AnyPoolOptions::new()
         .max_connections(FILE_CONNECTIONS_MAX)
         .acquire_timeout(CONNECT_WITHIN)
+        // A file does not hang up; to ask costs each request two changes of thread.
+        .test_before_acquire(false)
         .after_connect(|connection, _| {
             Box::pin(async move {
                 // Another program may hold the write lock for a moment.

@@ -47,6 +47,21 @@ struct Options {
     /// Agent hosts, and as many viewers, of which a node's death is survived.
     #[arg(long, default_value_t = 10_000)]
     crowd: usize,
+    /// Measure only these.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    rows: Vec<Part>,
+}
+
+/// Rows that are measured together.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    SignIns,
+    Checks,
+    Memory,
+    Openings,
+    CrossNode,
+    Revocation,
+    NodeDeath,
 }
 
 /// One line of the table.
@@ -115,20 +130,34 @@ fn main() -> Result<()> {
 async fn measure(options: &Options) -> Result<Vec<Row>> {
     let mut table = Table::default();
     let seconds = Duration::from_secs_f64(options.seconds);
+    let wanted = |part| options.rows.is_empty() || options.rows.contains(&part);
     let ground = ground::Ground::start(&options.cloud, options.agents).await?;
-    let (row, limit) = rows::sign_ins_of_limit(&ground, seconds).await?;
-    table.add(row);
-    table.add(rows::checks_in_a_flood(&ground, limit, seconds).await?);
+    if wanted(Part::SignIns) {
+        table.add(rows::sign_ins_of_limit(&ground, seconds).await?);
+    }
+    if wanted(Part::Checks) {
+        table.add(rows::checks_in_a_flood(&ground, seconds).await?);
+    }
     let agents = rows::connect_agents(&ground, options.agents).await?;
-    table.add(rows::memory(&ground, &agents)?);
-    for row in rows::openings(&ground, seconds).await? {
-        table.add(row);
+    if wanted(Part::Memory) {
+        table.add(rows::memory(&ground, &agents)?);
+    }
+    if wanted(Part::Openings) {
+        for row in rows::openings(&ground, seconds).await? {
+            table.add(row);
+        }
     }
     drop((agents, ground));
-    table.add(apart::cross_node(seconds).await?);
-    table.add(revocation::across_nodes().await?);
-    for row in apart::node_death(options.crowd).await? {
-        table.add(row);
+    if wanted(Part::CrossNode) {
+        table.add(apart::cross_node(seconds).await?);
+    }
+    if wanted(Part::Revocation) {
+        table.add(revocation::across_nodes().await?);
+    }
+    if wanted(Part::NodeDeath) {
+        for row in apart::node_death(options.crowd).await? {
+            table.add(row);
+        }
     }
     Ok(table.0)
 }

@@ -100,8 +100,8 @@ async fn sign_ins(ground: &Ground, seconds: Duration) -> Result<f64> {
     Ok(f64::from(done) / seconds.as_secs_f64())
 }
 
-/// Sign-ins beside what hashing allows before and after them; and that limit, in hashes per second.
-pub(crate) async fn sign_ins_of_limit(ground: &Ground, seconds: Duration) -> Result<(Row, f64)> {
+/// Sign-ins beside what hashing allows before and after them.
+pub(crate) async fn sign_ins_of_limit(ground: &Ground, seconds: Duration) -> Result<Row> {
     let window = seconds / 2;
     let (mut shares, mut rates) = (Vec::new(), Vec::new());
     let mut limits = vec![hashing_limit(window / 2).await?];
@@ -113,15 +113,13 @@ pub(crate) async fn sign_ins_of_limit(ground: &Ground, seconds: Duration) -> Res
         rates.push(rate);
         limits.push(after);
     }
-    let limit = middle(&limits);
-    let row = Row {
+    Ok(Row {
         name: "sign-ins, of what hashing allows",
         figure: middle(&shares),
         unit: "%",
         bar: Bar::AtLeast(90.0),
         more: json!({ "percent": shares, "sign_ins_per_s": rates, "hashes_per_s": limits }),
-    };
-    Ok((row, limit))
+    })
 }
 
 fn middle(values: &[f64]) -> f64 {
@@ -136,11 +134,9 @@ fn middle(values: &[f64]) -> f64 {
 }
 
 /// How long the service takes to know who somebody is, while ten times too many sign in.
-pub(crate) async fn checks_in_a_flood(
-    ground: &Ground,
-    limit: f64,
-    seconds: Duration,
-) -> Result<Row> {
+pub(crate) async fn checks_in_a_flood(ground: &Ground, seconds: Duration) -> Result<Row> {
+    let window = seconds / 2;
+    let limit = hashing_limit(window).await?;
     let mut client = Client::connect(&ground.address, Ipv4Addr::LOCALHOST).await?;
     let body = sign_in_body(ground);
     let signed_in = client
@@ -149,11 +145,11 @@ pub(crate) async fn checks_in_a_flood(
     let cookies = format!("Cookie: {}\r\n", signed_in.cookies);
     let (mut quiet, mut flooded, mut asked) = (Vec::new(), Vec::new(), 0);
     for _ in 0..WINDOWS {
-        quiet.push(checks(&mut client, &cookies, seconds / 2).await?);
+        quiet.push(checks(ground, &cookies, window).await?);
         let flood = Flood::start(&ground.address, limit * FLOOD, &body)?;
         // Until the queue of the hashing pool is full.
         tokio::time::sleep(WARM_UP).await;
-        flooded.push(checks(&mut client, &cookies, seconds / 2).await?);
+        flooded.push(checks(ground, &cookies, window).await?);
         asked += flood.end()?;
         // Until it is empty again.
         tokio::time::sleep(WARM_UP).await;
@@ -178,7 +174,19 @@ pub(crate) async fn checks_in_a_flood(
     })
 }
 
-async fn checks(client: &mut Client, cookies: &str, seconds: Duration) -> Result<Figures> {
+/// Checks one after the other, on a thread that does nothing else: what it takes to hand an answer
+/// from thread to thread is not the service's time.
+async fn checks(ground: &Ground, cookies: &str, seconds: Duration) -> Result<Figures> {
+    let (address, cookies) = (ground.address.clone(), cookies.to_owned());
+    let alone = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let checking = move || alone.block_on(check_until_over(&address, &cookies, seconds));
+    tokio::task::spawn_blocking(checking).await?
+}
+
+async fn check_until_over(address: &str, cookies: &str, seconds: Duration) -> Result<Figures> {
+    let mut client = Client::connect(address, Ipv4Addr::LOCALHOST).await?;
     let until = Instant::now() + seconds;
     let mut took = Vec::new();
     while Instant::now() < until {
