@@ -70,6 +70,7 @@ pub(crate) struct Congestion {
     limit: Option<Limit>,
     cut_at: Option<Instant>,
     judged_at: Option<Instant>,
+    sent_bps: f64,
 }
 
 /// Over the last [`WINDOW`], in bits per second.
@@ -134,11 +135,17 @@ impl Congestion {
         let Some(flow) = self.flow(now) else {
             return;
         };
+        self.sent_bps = flow.sent_bps;
         if queue < QUEUE_EMPTY {
             let since = since.map(|at| now.saturating_duration_since(at));
             self.grow(flow, since.unwrap_or_default());
         }
         self.judge(queue, flow, now);
+    }
+
+    /// What was sent before the last report, in bits per second.
+    pub(crate) fn sent_bps(&self) -> u64 {
+        self.sent_bps as u64
     }
 
     /// What may be sent, in bits per second, where the estimate says `estimate_bps`.

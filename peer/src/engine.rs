@@ -13,7 +13,7 @@ use str0m::media::Frequency;
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Rtc, RtcConfig};
 
-use crate::config::{BitrateRange, Config, Side};
+use crate::config::{Config, Side};
 
 /// Packets kept for sending and for resending: a 4K key frame is about 1,500, and the history
 /// answers NACKs for a second at 40 Mbit/s. When full the oldest can no longer be resent.
@@ -103,16 +103,11 @@ fn extensions() -> ExtensionMap {
     map
 }
 
-/// No minimum: str0m would fill it with padding, and a still screen must cost nothing. We cut the
-/// estimate ourselves.
-pub(crate) fn set_bitrate(rtc: &mut Rtc, range: BitrateRange) {
+/// What is wanted of the bandwidth estimate, in bits per second. No minimum: str0m would fill it
+/// with padding, and a still screen must cost nothing.
+pub(crate) fn set_wanted(rtc: &mut Rtc, wanted_bps: u64) {
     rtc.bwe()
-        .set_bitrate(Bitrate::ZERO, Bitrate::bps(range.max_bps));
-}
-
-/// Nothing is wanted for now: probing stops until bounds are set again.
-pub(crate) fn set_resting(rtc: &mut Rtc) {
-    rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::ZERO);
+        .set_bitrate(Bitrate::ZERO, Bitrate::bps(wanted_bps));
 }
 
 /// A viewer says what it decodes, a host sends what it is asked for.

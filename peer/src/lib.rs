@@ -16,6 +16,7 @@ pub mod peer;
 pub mod stream_queue;
 pub mod turn_client;
 
+mod appetite;
 mod audio;
 mod candidates;
 mod channels;

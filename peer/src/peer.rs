@@ -16,6 +16,7 @@ use str0m::media::{Direction, MediaData, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{IceConnectionState, Input, Output, Rtc};
 
+use crate::appetite::Appetite;
 use crate::audio::Audio;
 use crate::candidates::RemoteCandidates;
 use crate::channels::Channels;
@@ -62,6 +63,7 @@ pub struct Peer {
     bitrate: BitrateRange,
     /// As str0m has it.
     estimate_bps: u64,
+    appetite: Appetite,
     congestion: Congestion,
     liveness: Liveness,
     rest: Rest,
@@ -201,6 +203,7 @@ impl Peer {
             channels: Channels::default(),
             bitrate: config.bitrate,
             estimate_bps: config.bitrate.start_bps,
+            appetite: Appetite::default(),
             congestion: Congestion::default(),
             liveness: Liveness::default(),
             rest: Rest::default(),
@@ -217,7 +220,7 @@ impl Peer {
             datagrams_ignored: 0,
         };
         if config.side == Side::Host {
-            engine::set_bitrate(&mut peer.rtc, config.bitrate);
+            peer.tell_estimate(now);
         }
         peer.drain(now);
         peer.add_host_candidates(&config, now);
@@ -326,7 +329,7 @@ impl Peer {
             self.drain(now);
         }
         if self.rest.handle_turn(now) {
-            engine::set_resting(&mut self.rtc);
+            engine::set_wanted(&mut self.rtc, 0);
             self.drain(now);
         }
         for report in self.rest.take_reports() {
@@ -391,7 +394,7 @@ impl Peer {
         }
         self.video.handle_round_trip(self.liveness.round_trip());
         if self.rest.handle_frame(frame.data.len(), now) {
-            engine::set_bitrate(&mut self.rtc, self.bitrate);
+            self.want(now);
         }
         let sent = self.video.send(&mut self.rtc, frame);
         // A frame is packetised by a turn of str0m, not by the write.
@@ -449,7 +452,7 @@ impl Peer {
     pub fn set_bitrate(&mut self, range: BitrateRange, now: Instant) {
         self.bitrate = range;
         if self.side == Side::Host && !self.closed {
-            engine::set_bitrate(&mut self.rtc, range);
+            self.tell_estimate(now);
             self.drain(now);
         }
     }

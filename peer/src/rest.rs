@@ -52,6 +52,10 @@ pub(crate) enum Reception {
 }
 
 impl Rest {
+    pub(crate) fn is_resting(&self) -> bool {
+        self.resting
+    }
+
     /// A frame of `len` bytes is sent; `true` if that ends the rest.
     pub(crate) fn handle_frame(&mut self, len: usize, now: Instant) -> bool {
         let before = self.last_frame.replace(now);

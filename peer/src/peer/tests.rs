@@ -546,10 +546,10 @@ fn sound_does_not_wait_behind_a_frame_in_the_pacer() {
 #[test]
 fn lost_sound_is_counted_and_not_sent_again() {
     let mut world = World::connected();
-    world.loss = 0.2;
     for number in 0..100 {
         world.send_sound(number).unwrap();
         world.run_for(Duration::from_millis(10));
+        world.loss = 0.2;
     }
     world.loss = 0.0;
     world.send_sound(100).unwrap();

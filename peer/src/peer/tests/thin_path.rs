@@ -133,3 +133,21 @@ fn when_the_path_becomes_ten_times_thinner_the_queue_empties_and_the_picture_goe
         "{back} bit/s after the path is wide again"
     );
 }
+
+#[test]
+fn while_little_moves_no_burst_of_ours_waits_in_front_of_the_next_frame() {
+    let mut world = World::connected();
+    world.thin = Some(Bucket::new(WIDE_BPS, world.now));
+    // The rate is looked for in the beginning.
+    let mut worst = Duration::ZERO;
+    for step in 0..900_u32 {
+        let _ = world.send_frame(4_000, false);
+        for _ in 0..11 {
+            world.run_for(Duration::from_millis(3));
+            if step >= 400 {
+                worst = worst.max(waits(&world));
+            }
+        }
+    }
+    assert!(worst < Duration::from_millis(5), "{worst:?}");
+}
