@@ -71,6 +71,17 @@ pub trait Encoder: Send {
     ///
     /// [`EncodeError`]: the encoder is of no use any more.
     fn encode(&mut self, picture: &Picture, order: Order) -> Result<Arc<[u8]>, EncodeError>;
+
+    /// Codes what the last frame shows once more, with `qp`. An encoder that codes macroblocks that
+    /// did not change again where the frame is finer than the one before takes them for as fine from
+    /// then on, and leaves them alone. `None` from all others.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`]: the encoder is of no use any more.
+    fn settle(&mut self, _qp: Qp) -> Result<Option<Arc<[u8]>>, EncodeError> {
+        Ok(None)
+    }
 }
 
 /// Which encoder; the number crosses the wire in `HostStats`.
@@ -421,6 +432,43 @@ mod real {
                 sizes.is_sorted_by(|finer, coarser| finer > coarser),
                 "{kind:?}: {sizes:?}"
             );
+        }
+    }
+
+    #[cfg(feature = "x264")]
+    #[test]
+    fn x264_codes_coarse_parts_again_in_a_finer_frame_unless_it_settled_before() {
+        for chroma in [Chroma::Yuv420, Chroma::Yuv444] {
+            let (width, height) = (320, 180);
+            let mut picture = Picture::new(width, height, chroma);
+            let noise = |n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8;
+            let bgrx: Vec<u8> = (0..width * height * 4).map(noise).collect();
+            let all = Rect::new(0, 0, width, height);
+            picture.handle_pixels(all, &bgrx).unwrap();
+            let mut encoder = open(EncoderName::X264, 320, 180, chroma).unwrap();
+            let mut code = |encoder: &mut dyn Encoder, kind, qp| {
+                let order = Order {
+                    kind,
+                    qp,
+                    bitrate_bps: 8_000_000,
+                };
+                let len = encoder.encode(&picture, order).unwrap().len();
+                picture.handle_coded(kind, qp);
+                picture.plan();
+                len
+            };
+            let encoder = encoder.as_mut();
+            let whole = code(encoder, FrameKind::Key, Qp(44));
+            let same = code(encoder, FrameKind::Delta, Qp(44));
+            assert!(same < 100, "{chroma:?}: {same}");
+            let settled = encoder.settle(Qp(14)).unwrap().unwrap().len();
+            // The lowest row of macroblocks has lines that nobody sees and that x264 makes up anew.
+            assert!(settled < whole / 3, "{chroma:?}: {settled} of {whole}");
+            let after = code(encoder, FrameKind::Delta, Qp(14));
+            assert!(after < 100, "{chroma:?}: {after}");
+            code(encoder, FrameKind::Delta, Qp(44));
+            let again = code(encoder, FrameKind::Delta, Qp(14));
+            assert!(again > 2 * whole, "{chroma:?}: {again} after {whole}");
         }
     }
 }

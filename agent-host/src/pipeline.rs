@@ -18,7 +18,7 @@ use crate::damage::{Damage, Rect};
 use crate::encode::{FrameKind, Qp};
 use crate::picture::Pass;
 use crate::quality::Bounds;
-use crate::rate::Rate;
+use crate::rate::{Content, Rate};
 
 /// Frames that may come back to back after a quiet time: echo of a key, then of its effect.
 const FRAMES_BURST: u32 = 3;
@@ -63,6 +63,8 @@ pub struct Pipeline {
     key_at: Option<Instant>,
     last_key_at: Option<Instant>,
     last_frame_at: Option<Instant>,
+    /// How long the damage of the frame in work had waited.
+    waited: Duration,
     /// The last frame said that nothing changed.
     was_keep_alive: bool,
     refine_at: Option<Instant>,
@@ -86,6 +88,7 @@ impl Pipeline {
             key_at: None,
             last_key_at: None,
             last_frame_at: None,
+            waited: Duration::ZERO,
             was_keep_alive: false,
             refine_at: None,
             moved_at: None,
@@ -217,7 +220,8 @@ impl Pipeline {
 
     /// The quantiser for an interactive frame of so many macroblocks.
     pub fn qp_for(&self, kind: FrameKind, blocks: usize) -> Qp {
-        self.rate.qp_for(kind, blocks, &self.bounds)
+        let content = Content::of(kind, self.waited);
+        self.rate.qp_for(content, blocks, &self.bounds)
     }
 
     /// The quantiser of a refining frame, and how many macroblocks it may code.
@@ -228,8 +232,13 @@ impl Pipeline {
 
     /// A frame was coded and handed over.
     pub fn handle_coded(&mut self, coded: Coded, now: Instant) {
+        let waited = match coded.pass {
+            Pass::Interactive => self.waited,
+            Pass::Refine => Duration::ZERO,
+        };
+        let content = Content::of(coded.kind, waited);
         self.rate
-            .handle_coded(coded.kind, coded.blocks, coded.qp, coded.bytes, now);
+            .handle_coded(content, coded.blocks, coded.qp, coded.bytes, now);
         self.last_frame_at = Some(now);
         self.was_keep_alive = coded.kind == FrameKind::Delta && coded.blocks == 0;
         if coded.pass == Pass::Interactive && coded.blocks > 0 {
@@ -260,10 +269,12 @@ impl Pipeline {
         if kind == FrameKind::Key {
             self.key_at = None;
         }
+        let seen_at = self.damaged_at.take().unwrap_or(now);
+        self.waited = now.saturating_duration_since(seen_at);
         Step::Frame {
             boxes: self.damage.take(),
             kind,
-            seen_at: self.damaged_at.take().unwrap_or(now),
+            seen_at,
         }
     }
 

@@ -4,6 +4,10 @@
 //! is believed to carry. The size of a frame is foretold from how many macroblocks it codes and
 //! what such macroblocks cost lately; six steps of the quantiser halve it. Sharpness comes back
 //! by refinement once the screen is still.
+//!
+//! A frame that had to wait for the wire shows what has moved on: where the search for motion finds
+//! nothing, a macroblock costs thirty times as much as one that moved a little. So such frames are
+//! foretold from their like.
 
 use std::time::{Duration, Instant};
 
@@ -27,17 +31,43 @@ pub const QP_WORST: Qp = Qp(44);
 const QP_REFERENCE: Qp = Qp(24);
 /// Bytes per macroblock at [`QP_REFERENCE`] before anything was coded: dense text.
 const COST_START: f64 = 40.0;
+/// Damage that waited so long for the wire makes a late frame: several of a film or a scroll were
+/// left out.
+const LATE_AFTER: Duration = Duration::from_millis(80);
 /// Weight of the newest frame in the running cost.
 const COST_WEIGHT: f64 = 0.5;
 /// Frames of fewer macroblocks say little about the next one.
 const BLOCKS_TELLING: usize = 16;
+
+/// What a frame's macroblocks are like, for what they will cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// All of the screen, without what was there before.
+    Key,
+    /// What changed just now.
+    Fresh,
+    /// What changed and waited for the wire.
+    Late,
+}
+
+impl Content {
+    /// Of a frame whose oldest damage is as old as `waited`.
+    pub fn of(kind: FrameKind, waited: Duration) -> Self {
+        match kind {
+            FrameKind::Key => Self::Key,
+            FrameKind::Delta if waited > LATE_AFTER => Self::Late,
+            FrameKind::Delta => Self::Fresh,
+        }
+    }
+}
 
 /// The estimate and what is still on its way.
 #[derive(Debug)]
 pub struct Rate {
     bitrate_bps: u64,
     key_cost: f64,
-    delta_cost: f64,
+    fresh_cost: f64,
+    late_cost: f64,
     /// Bytes handed over and not yet carried, at `backlog_at`.
     backlog: f64,
     backlog_at: Instant,
@@ -48,7 +78,8 @@ impl Rate {
         Self {
             bitrate_bps,
             key_cost: COST_START,
-            delta_cost: COST_START,
+            fresh_cost: COST_START,
+            late_cost: COST_START,
             backlog: 0.0,
             backlog_at: now,
         }
@@ -64,13 +95,13 @@ impl Rate {
     }
 
     /// The quantiser for an interactive frame that codes `blocks` macroblocks, within `bounds`.
-    pub fn qp_for(&self, kind: FrameKind, blocks: usize, bounds: &Bounds) -> Qp {
-        let soon = self.blocks_within(FINE_TIME_MAX, bounds.fine);
-        let is_small = kind == FrameKind::Delta && blocks <= soon;
+    pub fn qp_for(&self, content: Content, blocks: usize, bounds: &Bounds) -> Qp {
+        let soon = self.blocks_within(FINE_TIME_MAX, bounds.fine, content);
+        let is_small = content != Content::Key && blocks <= soon;
         let finest = if is_small { bounds.fine } else { bounds.sharp };
         let worst = bounds.worst;
         let budget = self.bytes_in(FRAME_TIME_MAX).max(1.0);
-        let foretold = blocks as f64 * self.cost(kind);
+        let foretold = blocks as f64 * self.cost(content);
         let steps = 6.0 * (foretold / budget).log2();
         let qp = f64::from(QP_REFERENCE.0) + steps.ceil();
         let qp = qp.min(f64::from(worst.0)).max(f64::from(finest.0));
@@ -80,19 +111,20 @@ impl Rate {
 
     /// How many macroblocks a refining frame may code to stay within its time on the wire.
     pub fn refined_blocks(&self, fine: Qp) -> usize {
-        self.blocks_within(FRAME_TIME_MAX, fine).max(BLOCKS_TELLING)
+        self.blocks_within(FRAME_TIME_MAX, fine, Content::Fresh)
+            .max(BLOCKS_TELLING)
     }
 
-    /// How many macroblocks of a delta frame at `qp` are carried in `time`.
-    fn blocks_within(&self, time: Duration, qp: Qp) -> usize {
+    /// How many macroblocks at `qp` are carried in `time`.
+    fn blocks_within(&self, time: Duration, qp: Qp, content: Content) -> usize {
         let steps = f64::from(QP_REFERENCE.0) - f64::from(qp.0);
-        let bytes_each = self.delta_cost * (steps / 6.0).exp2();
+        let bytes_each = self.cost(content) * (steps / 6.0).exp2();
         (self.bytes_in(time) / bytes_each.max(0.1)) as usize
     }
 
     pub fn handle_coded(
         &mut self,
-        kind: FrameKind,
+        content: Content,
         blocks: usize,
         qp: Qp,
         bytes: usize,
@@ -105,9 +137,10 @@ impl Rate {
         }
         let steps = f64::from(qp.0) - f64::from(QP_REFERENCE.0);
         let seen = bytes as f64 / blocks as f64 * (steps / 6.0).exp2();
-        let cost = match kind {
-            FrameKind::Key => &mut self.key_cost,
-            FrameKind::Delta => &mut self.delta_cost,
+        let cost = match content {
+            Content::Key => &mut self.key_cost,
+            Content::Fresh => &mut self.fresh_cost,
+            Content::Late => &mut self.late_cost,
         };
         *cost += (seen - *cost) * COST_WEIGHT;
     }
@@ -120,10 +153,11 @@ impl Rate {
         (excess > 0.0).then(|| now + Duration::from_secs_f64(excess / rate))
     }
 
-    fn cost(&self, kind: FrameKind) -> f64 {
-        match kind {
-            FrameKind::Key => self.key_cost,
-            FrameKind::Delta => self.delta_cost,
+    fn cost(&self, content: Content) -> f64 {
+        match content {
+            Content::Key => self.key_cost,
+            Content::Fresh => self.fresh_cost,
+            Content::Late => self.late_cost,
         }
     }
 
@@ -148,18 +182,18 @@ mod tests {
     #[test]
     fn a_typed_character_is_fine_at_once_and_a_whole_screen_on_a_thin_line_is_coarse() {
         let rate = Rate::new(2_000_000, Instant::now());
-        assert_eq!(rate.qp_for(FrameKind::Delta, 2, &AUTO), QP_FINE);
-        assert_eq!(rate.qp_for(FrameKind::Key, BLOCKS_1080P, &AUTO), QP_WORST);
-        assert_eq!(rate.qp_for(FrameKind::Delta, 0, &AUTO), QP_FINE);
+        assert_eq!(rate.qp_for(Content::Fresh, 2, &AUTO), QP_FINE);
+        assert_eq!(rate.qp_for(Content::Key, BLOCKS_1080P, &AUTO), QP_WORST);
+        assert_eq!(rate.qp_for(Content::Fresh, 0, &AUTO), QP_FINE);
     }
 
     #[test]
     fn what_would_wait_for_its_own_fineness_is_sharp_first() {
         let rate = Rate::new(20_000_000, Instant::now());
         // 10,000 bytes in 4 ms at 40 · 2^(10/6) bytes each.
-        assert_eq!(rate.qp_for(FrameKind::Delta, 78, &AUTO), QP_FINE);
-        assert_eq!(rate.qp_for(FrameKind::Delta, 79, &AUTO), QP_SHARP);
-        assert_eq!(rate.qp_for(FrameKind::Key, 78, &AUTO), QP_SHARP);
+        assert_eq!(rate.qp_for(Content::Fresh, 78, &AUTO), QP_FINE);
+        assert_eq!(rate.qp_for(Content::Fresh, 79, &AUTO), QP_SHARP);
+        assert_eq!(rate.qp_for(Content::Key, 78, &AUTO), QP_SHARP);
     }
 
     #[test]
@@ -167,9 +201,9 @@ mod tests {
         let now = Instant::now();
         let mut rate = Rate::new(20_000_000, now);
         for _ in 0..8 {
-            rate.handle_coded(FrameKind::Key, BLOCKS_1080P, Qp(24), 8 * BLOCKS_1080P, now);
+            rate.handle_coded(Content::Key, BLOCKS_1080P, Qp(24), 8 * BLOCKS_1080P, now);
         }
-        let qp = rate.qp_for(FrameKind::Key, BLOCKS_1080P, &AUTO);
+        let qp = rate.qp_for(Content::Key, BLOCKS_1080P, &AUTO);
         let bytes = 8.0 * BLOCKS_1080P as f64 * (f64::from(24 - i16::from(qp.0)) / 6.0).exp2();
         let on_wire = Duration::from_secs_f64(bytes * 8.0 / 20e6);
         assert!(on_wire <= FRAME_TIME_MAX, "{qp:?} takes {on_wire:?}");
@@ -188,8 +222,22 @@ mod tests {
         let mut rate = Rate::new(8_000_000, now);
         assert_eq!(rate.ready_at(now), None);
         // 150 ms worth of bytes: 100 ms until only 50 are left.
-        rate.handle_coded(FrameKind::Delta, 100, Qp(24), 150_000, now);
+        rate.handle_coded(Content::Fresh, 100, Qp(24), 150_000, now);
         assert_eq!(rate.ready_at(now), Some(now + Duration::from_millis(100)));
         assert_eq!(rate.ready_at(now + Duration::from_millis(100)), None);
+    }
+
+    #[test]
+    fn what_waited_for_the_wire_is_not_foretold_from_what_moved_a_little() {
+        let now = Instant::now();
+        let mut rate = Rate::new(2_000_000, now);
+        // A film of which every frame was sent: a byte for each macroblock.
+        for _ in 0..20 {
+            rate.handle_coded(Content::Fresh, BLOCKS_1080P, Qp(24), BLOCKS_1080P, now);
+        }
+        let waited = Content::of(FrameKind::Delta, Duration::from_millis(100));
+        assert_eq!(rate.qp_for(waited, BLOCKS_1080P, &AUTO), QP_WORST);
+        let fresh = Content::of(FrameKind::Delta, Duration::from_millis(20));
+        assert_eq!(rate.qp_for(fresh, BLOCKS_1080P, &AUTO), QP_SHARP);
     }
 }

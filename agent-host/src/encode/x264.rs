@@ -16,7 +16,7 @@ use std::sync::Arc;
 use platform::io::library::{Library, Missing};
 use protocol::control::Chroma;
 
-use crate::encode::{EncodeError, Encoder, EncoderName, FrameKind, Order};
+use crate::encode::{EncodeError, Encoder, EncoderName, FrameKind, Order, Qp};
 use crate::picture::Picture;
 
 const LIBRARY: &CStr = c"libx264.so.164";
@@ -170,6 +170,8 @@ pub struct X264 {
     height: usize,
     chroma: Chroma,
     pts: i64,
+    /// What the last frame shows, in x264's own memory, until the next call.
+    shown: Option<Box<X264Picture>>,
 }
 
 // SAFETY: an x264 handle may be used from any thread, by one at a time; `&mut self` sees to that.
@@ -197,6 +199,7 @@ impl X264 {
             height,
             chroma,
             pts: 0,
+            shown: None,
         })
     }
 }
@@ -217,7 +220,6 @@ impl Encoder for X264 {
             FrameKind::Delta => TYPE_P,
         };
         input.qp_plus1 = c_int::from(order.qp.0) + 1;
-        input.pts = self.pts;
         input.csp = csp(self.chroma);
         input.planes = 3;
         let [y, u, v] = picture.planes();
@@ -227,8 +229,19 @@ impl Encoder for X264 {
         if order.kind == FrameKind::Delta {
             input.mb_info = picture.constant().as_ptr();
         }
-        self.pts += 1;
         self.run(&mut input)
+    }
+
+    fn settle(&mut self, qp: Qp) -> Result<Option<Arc<[u8]>>, EncodeError> {
+        let Some(shown) = self.shown.take() else {
+            return Ok(None);
+        };
+        let mut input = self.picture();
+        input.kind = TYPE_P;
+        input.qp_plus1 = c_int::from(qp.0) + 1;
+        (input.csp, input.planes) = (shown.csp, shown.planes);
+        (input.stride, input.plane) = (shown.stride, shown.plane);
+        self.run(&mut input).map(Some)
     }
 }
 
@@ -241,12 +254,15 @@ impl X264 {
         picture
     }
 
+    /// The planes of `input` are the caller's, or those of the last output: x264 keeps these as the
+    /// reference of the frame that it makes, and reads the input before it writes anything.
     fn run(&mut self, input: &mut X264Picture) -> Result<Arc<[u8]>, EncodeError> {
+        input.pts = self.pts;
+        self.pts += 1;
         let mut output = self.picture();
         let mut nals: *const Nal = ptr::null();
         let mut count: c_int = 0;
-        // SAFETY: the handle is open; planes and `mb_info` are borrowed by the caller for the whole
-        // call, have the sizes given at `open`, and x264 has copied what it keeps when it returns
+        // SAFETY: the handle is open; planes and `mb_info` are there for the whole call, have the sizes given at `open`, and x264 has copied what it keeps when it returns
         // (no lookahead: every picture is coded in its own call).
         let len = unsafe {
             (self.library.encode)(
@@ -264,6 +280,7 @@ impl X264 {
         // SAFETY: x264.h: the payloads of all NAL units of a frame lie one behind the other, `len`
         // bytes in all, and stay until the next call.
         let bytes = unsafe { std::slice::from_raw_parts((*nals).payload, len) };
+        self.shown = Some(output);
         Ok(Arc::from(bytes))
     }
 }

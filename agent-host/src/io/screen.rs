@@ -422,7 +422,7 @@ impl ScreenThread {
                     pass: Pass::Interactive,
                     kind: FrameKind::Delta,
                     blocks: stage.picture.plan().blocks,
-                    qp: crate::rate::QP_SHARP,
+                    qp: stage.picture.last(),
                 };
                 self.code(plan, Times::now(), stage)
             }
@@ -447,13 +447,32 @@ impl ScreenThread {
                 .handle_unchanged(Pass::Interactive, Instant::now());
             return Ok(());
         }
+        let qp = self.pipeline.qp_for(kind, blocks);
+        let (qp, blocks) = match kind {
+            FrameKind::Delta if qp < stage.picture.last() => {
+                self.finer_than_the_last(qp, blocks, &mut stage.picture)
+            }
+            _ => (qp, blocks),
+        };
         let plan = Plan {
             pass: Pass::Interactive,
             kind,
             blocks,
-            qp: self.pipeline.qp_for(kind, blocks),
+            qp,
         };
         self.code(plan, Times { seen_at, read }, stage)
+    }
+
+    /// A frame finer than the one before codes all that is worse than it; if that is too much, it is
+    /// as coarse as the one before, and codes only what changed.
+    fn finer_than_the_last(&self, qp: Qp, changed: usize, picture: &mut Picture) -> (Qp, usize) {
+        let all = picture.worse_than(qp).blocks;
+        let qp = self.pipeline.qp_for(FrameKind::Delta, all);
+        if qp < picture.last() {
+            (qp, picture.plan_refined(qp, usize::MAX).blocks)
+        } else {
+            (picture.last(), changed)
+        }
     }
 
     /// The screen is still: it gets 4:4:4 if that shows, instead of being refined in 4:2:0.
@@ -470,6 +489,21 @@ impl ScreenThread {
 
     fn refine(&mut self, stage: &mut Stage) -> Result<(), End> {
         let (qp, blocks_max) = self.pipeline.refinement();
+        let too_much = stage.picture.worse_than(qp).blocks > blocks_max;
+        if too_much && qp < stage.picture.last() {
+            // Else all of it would be coded at once, whatever was planned.
+            if let Some(data) = stage.encoder.settle(qp)? {
+                stage.picture.handle_settled(qp);
+                let plan = Plan {
+                    pass: Pass::Refine,
+                    kind: FrameKind::Delta,
+                    blocks: 0,
+                    qp,
+                };
+                self.hand_over(data, plan, Times::now(), stage);
+                return Ok(());
+            }
+        }
         let blocks = stage.picture.plan_refined(qp, blocks_max).blocks;
         if blocks == 0 {
             self.pipeline.handle_unchanged(Pass::Refine, Instant::now());
@@ -494,12 +528,17 @@ impl ScreenThread {
         };
         let data = stage.encoder.encode(&stage.picture, order)?;
         stage.picture.handle_coded(plan.kind, qp);
+        self.hand_over(data, plan, times, stage);
+        Ok(())
+    }
+
+    fn hand_over(&mut self, data: Arc<[u8]>, plan: Plan, times: Times, stage: &Stage) {
         let coded_at = Instant::now();
         let coded = Coded {
             pass: plan.pass,
             kind: plan.kind,
             blocks: plan.blocks,
-            qp,
+            qp: plan.qp,
             bytes: data.len(),
         };
         self.pipeline.handle_coded(coded, coded_at);
@@ -514,7 +553,6 @@ impl ScreenThread {
             captured_unix: unix_time_of(times.seen_at, coded_at),
             cost: times.cost(coded_at),
         });
-        Ok(())
     }
 
     fn deliver(&mut self, frame: CodedFrame) {
