@@ -70,7 +70,8 @@ pub(crate) struct Options {
     /// Instead keep one session for so long, and tell drift and growth.
     #[arg(long, value_name = "N", conflicts_with_all = ["rounds", "congestion"])]
     minutes: Option<u32>,
-    /// Instead take nine tenths of the path's rate away under full motion, and watch the queue.
+    /// Instead take nine tenths of the path's rate away, under full motion and while a terminal
+    /// scrolls, and watch the queue.
     #[arg(long, conflicts_with = "rounds")]
     congestion: bool,
     /// Where the report with its plots goes; default: `bench/desktop/report.html` in the build folder.

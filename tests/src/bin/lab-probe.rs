@@ -67,12 +67,14 @@ enum Command {
         #[arg(long)]
         display: String,
     },
-    /// Change every pixel of a display at a rate, until stopped.
+    /// Change every pixel of a display at a rate, or play a scene on it, until stopped.
     Stir {
         #[arg(long)]
         display: String,
         #[arg(long, default_value_t = 60)]
         hertz: u32,
+        #[arg(long, value_enum)]
+        scene: Option<Scene>,
     },
     /// Wait until a display shows a code, and print where: corner and scale.
     Find {
@@ -138,7 +140,11 @@ fn main() -> Result<()> {
         Command::Lines { display } => {
             return keep(&lines::draw(&display)?, &json!({ "ready": "lines" }));
         }
-        Command::Stir { display, hertz } => return stir(&display, hertz),
+        Command::Stir {
+            display,
+            hertz,
+            scene,
+        } => return stir(&display, hertz, scene),
         Command::Find { display, code } => find(&display, code)?,
         Command::Latency(run) => latency(&run)?,
         Command::Click(run) => click(&run)?,
@@ -174,11 +180,17 @@ fn keep(canvas: &Canvas, ready: &Value) -> Result<()> {
     }
 }
 
-fn stir(display: &str, hertz: u32) -> Result<()> {
-    let canvas = Canvas::full_screen(display)?;
+fn stir(display: &str, hertz: u32, scene: Option<Scene>) -> Result<()> {
+    let canvas = match scene {
+        Some(scene) => scene.open(display)?,
+        None => Canvas::full_screen(display)?,
+    };
     let period = Duration::from_secs(1) / hertz;
     for code in (1..=u16::MAX).cycle() {
-        canvas.show_in_motion(code, code.wrapping_mul(7))?;
+        match scene {
+            Some(scene) => scene.show(&canvas, code)?,
+            None => canvas.show_in_motion(code, code.wrapping_mul(7))?,
+        }
         thread::sleep(period);
     }
     Ok(())

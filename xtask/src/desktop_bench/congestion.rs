@@ -1,5 +1,7 @@
-//! A path that loses nine tenths of its rate while the whole screen moves: how soon less is sent,
-//! and how much waits on the way meanwhile.
+//! A path that loses nine tenths of its rate: how soon less is sent, and how much waits on the way
+//! meanwhile. Once while the whole screen moves and fills the path, where nobody can help what is on
+//! the way when the first report tells; once while a terminal scrolls, and needs about twice
+//! what is left.
 //!
 //! ```text
 //!  laboratory's namespace                     namespace of the viewer
@@ -9,13 +11,14 @@
 //! The bucket's own counters are read every few milliseconds: what left it and what waits in it,
 //! together what the agent host offered.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Stream, stage};
 use crate::repository::program;
@@ -43,6 +46,12 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 const CUT_MS_MAX: f64 = 300.0;
 const QUEUE_MS_MAX: f64 = 150.0;
 
+/// What the desktop does meanwhile: a name, and what stirs it.
+const LOADS: [(&str, &[&str]); 2] = [
+    ("scroll", &["--scene", "scroll", "--hertz", "60"]),
+    ("motion", &["--hertz", "60"]),
+];
+
 /// One look at the bucket.
 #[derive(Clone, Copy, Debug)]
 struct Look {
@@ -51,16 +60,28 @@ struct Look {
     backlog: u64,
 }
 
-/// The session, the drop, and what became of it.
+/// A session for each load, the drop, and what became of it.
 pub(super) fn measure(folder: &Path, stream: &Stream) -> Result<Value> {
-    let mut crew = Crew::new(folder.join("congestion-logs"))?;
-    let looks = lay_cable()
-        .and_then(|()| start(stream, &mut crew))
-        .and_then(|()| watch_the_drop());
-    crew.take_down();
+    let looks = lay_cable().and_then(|()| {
+        let measured = LOADS.map(|(name, stir)| {
+            let logs = folder.join("congestion-logs").join(name);
+            let mut crew = Crew::new(logs.clone())?;
+            let looks = set_rate("change", RATE_KBIT)
+                .and_then(|()| start(stream, stir, &mut crew))
+                .and_then(|()| watch_the_drop());
+            crew.take_down();
+            let (dropped_at, looks) = looks?;
+            fs::write(logs.join("looks.csv"), table(dropped_at, &looks))?;
+            anyhow::Ok((name.to_owned(), summary(dropped_at, &looks)))
+        });
+        measured.into_iter().collect::<Result<Map<_, _>>>()
+    });
     let _ = ip(&["netns", "del", NAMESPACE]);
-    let (dropped_at, looks) = looks?;
-    Ok(summary(dropped_at, &looks))
+    Ok(json!({
+        "bench": "congestion",
+        "kbit": [RATE_KBIT, DROPPED_KBIT],
+        "loads": looks?,
+    }))
 }
 
 /// The far end of the laboratory's cable goes to the viewer.
@@ -71,13 +92,12 @@ fn lay_cable() -> Result<()> {
     ip(&["-n", NAMESPACE, "addr", "add", ADDRESS, "dev", "lab1"])?;
     ip(&["-n", NAMESPACE, "link", "set", "lab1", "up"])?;
     ip(&["-n", NAMESPACE, "link", "set", "lo", "up"])?;
-    let rate = rate(RATE_KBIT);
-    tc(&[&["qdisc", "add", "dev", "lab0", "root"], &bucket(&rate)[..]].concat()).map(drop)
+    set_rate("add", RATE_KBIT)
 }
 
-fn start(stream: &Stream, crew: &mut Crew) -> Result<()> {
+fn start(stream: &Stream, stir: &[&str], crew: &mut Crew) -> Result<()> {
     let probe = program("lab-probe").display().to_string();
-    let stir = ["stir", "--display", &stream.display, "--hertz", "60"];
+    let stir = [&["stir", "--display", &stream.display], stir].concat();
     crew.start(stage::spec("stir", &probe, &stir, "", Ready::AtOnce))?;
     let viewer = program("multiclaw-viewer").display().to_string();
     let connect = stream.connect_args();
@@ -94,12 +114,7 @@ fn watch_the_drop() -> Result<(Duration, Vec<Look>)> {
     while begun.elapsed() < BEFORE {
         looks.push(look(begun)?);
     }
-    let rate = rate(DROPPED_KBIT);
-    tc(&[
-        &["qdisc", "change", "dev", "lab0", "root"],
-        &bucket(&rate)[..],
-    ]
-    .concat())?;
+    set_rate("change", DROPPED_KBIT)?;
     let dropped_at = begun.elapsed();
     while begun.elapsed() < dropped_at + AFTER {
         looks.push(look(begun)?);
@@ -107,12 +122,12 @@ fn watch_the_drop() -> Result<(Duration, Vec<Look>)> {
     Ok((dropped_at, looks))
 }
 
-fn rate(kbit: u64) -> String {
-    format!("{kbit}kbit")
-}
-
-fn bucket(rate: &str) -> [&str; 7] {
-    ["tbf", "rate", rate, "burst", BURST, "limit", QUEUE_BYTES]
+/// `verb`: `add` the bucket, or `change` it.
+fn set_rate(verb: &str, kbit: u64) -> Result<()> {
+    let rate = format!("{kbit}kbit");
+    let place = ["qdisc", verb, "dev", "lab0", "root"];
+    let bucket = ["tbf", "rate", &rate, "burst", BURST, "limit", QUEUE_BYTES];
+    tc(&[&place[..], &bucket[..]].concat()).map(drop)
 }
 
 fn look(begun: Instant) -> Result<Look> {
@@ -150,6 +165,16 @@ fn ip(args: &[&str]) -> Result<()> {
     run::quiet(command, COMMAND_LIMIT).map(drop)
 }
 
+/// Every look, for whoever wants to see what happened: seconds since the drop, bytes.
+fn table(dropped_at: Duration, looks: &[Look]) -> String {
+    let line = |look: &Look| {
+        let since = look.at.as_secs_f64() - dropped_at.as_secs_f64();
+        format!("{since:.3},{},{}\n", look.sent, look.backlog)
+    };
+    let lines: String = looks.iter().map(line).collect();
+    format!("since_drop_s,sent_bytes,backlog_bytes\n{lines}")
+}
+
 fn summary(dropped_at: Duration, looks: &[Look]) -> Value {
     let offered = |look: &Look| look.sent + look.backlog;
     let rate_at = |index: usize| {
@@ -176,8 +201,6 @@ fn summary(dropped_at: Duration, looks: &[Look]) -> Value {
     let cut_ms = cut.map(|index| round((looks[index].at - dropped_at).as_secs_f64() * 1000.0));
     let peak = round(queue_ms(&looks[split..], DROPPED_KBIT));
     json!({
-        "bench": "congestion",
-        "kbit": [RATE_KBIT, DROPPED_KBIT],
         "offered_kbit_before": round(before),
         "first_cut_ms": cut_ms,
         "queue_peak_ms_before": round(queue_ms(&looks[split / 2..split], RATE_KBIT)),
