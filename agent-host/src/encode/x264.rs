@@ -262,8 +262,9 @@ impl X264 {
         let mut output = self.picture();
         let mut nals: *const Nal = ptr::null();
         let mut count: c_int = 0;
-        // SAFETY: the handle is open; planes and `mb_info` are there for the whole call, have the sizes given at `open`, and x264 has copied what it keeps when it returns
-        // (no lookahead: every picture is coded in its own call).
+        // SAFETY: the handle is open; planes and `mb_info` are there for the whole call and have the
+        // sizes given at `open`, and x264 has copied what it keeps when it returns (no lookahead:
+        // every picture is coded in its own call).
         let len = unsafe {
             (self.library.encode)(
                 self.handle,
