@@ -103,11 +103,11 @@ fn extensions() -> ExtensionMap {
     map
 }
 
-/// What is wanted of the bandwidth estimate, in bits per second. No minimum: str0m would fill it
-/// with padding, and a still screen must cost nothing.
-pub(crate) fn set_wanted(rtc: &mut Rtc, wanted_bps: u64) {
+/// How far str0m may probe, in bits per second; see [`probing`](crate::probing). No minimum: str0m
+/// would fill it with padding, and a still screen must cost nothing.
+pub(crate) fn set_desired(rtc: &mut Rtc, desired_bps: u64) {
     rtc.bwe()
-        .set_bitrate(Bitrate::ZERO, Bitrate::bps(wanted_bps));
+        .set_bitrate(Bitrate::ZERO, Bitrate::bps(desired_bps));
 }
 
 /// A viewer says what it decodes, a host sends what it is asked for.

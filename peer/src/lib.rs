@@ -16,7 +16,6 @@ pub mod peer;
 pub mod stream_queue;
 pub mod turn_client;
 
-mod appetite;
 mod audio;
 mod candidates;
 mod channels;
@@ -24,6 +23,7 @@ mod congestion;
 mod engine;
 mod negotiation;
 mod path;
+mod probing;
 mod relays;
 mod rest;
 mod sdp;

@@ -16,7 +16,6 @@ use str0m::media::{Direction, MediaData, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{IceConnectionState, Input, Output, Rtc};
 
-use crate::appetite::Appetite;
 use crate::audio::Audio;
 use crate::candidates::RemoteCandidates;
 use crate::channels::Channels;
@@ -26,6 +25,7 @@ use crate::engine;
 use crate::event::{Channel, CloseReason, Event, IceState, Path, PathEnd, PathKind};
 use crate::negotiation::Negotiation;
 use crate::path::{Change, Liveness, Selected};
+use crate::probing::Probing;
 use crate::relays::{RelayEvent, Relays};
 use crate::rest::{Reception, Rest};
 use crate::stats::Collector;
@@ -63,8 +63,8 @@ pub struct Peer {
     bitrate: BitrateRange,
     /// As str0m has it.
     estimate_bps: u64,
-    appetite: Appetite,
     congestion: Congestion,
+    probing: Probing,
     liveness: Liveness,
     rest: Rest,
     collector: Collector,
@@ -203,8 +203,8 @@ impl Peer {
             channels: Channels::default(),
             bitrate: config.bitrate,
             estimate_bps: config.bitrate.start_bps,
-            appetite: Appetite::default(),
             congestion: Congestion::default(),
+            probing: Probing::default(),
             liveness: Liveness::default(),
             rest: Rest::default(),
             collector: Collector::default(),
@@ -329,7 +329,7 @@ impl Peer {
             self.drain(now);
         }
         if self.rest.handle_turn(now) {
-            engine::set_wanted(&mut self.rtc, 0);
+            engine::set_desired(&mut self.rtc, 0);
             self.drain(now);
         }
         for report in self.rest.take_reports() {
@@ -394,7 +394,7 @@ impl Peer {
         }
         self.video.handle_round_trip(self.liveness.round_trip());
         if self.rest.handle_frame(frame.data.len(), now) {
-            self.want(now);
+            self.probe(now);
         }
         let sent = self.video.send(&mut self.rtc, frame);
         // A frame is packetised by a turn of str0m, not by the write.

@@ -34,18 +34,18 @@ impl Peer {
         let range = self.bitrate;
         let limited = self.congestion.limited(self.estimate_bps, now);
         let bitrate_bps = limited.clamp(range.min_bps, range.max_bps);
-        self.appetite
-            .handle_belief(bitrate_bps, self.congestion.sent_bps(), now);
+        self.probing
+            .handle_estimate(bitrate_bps, self.congestion.sent_bps(), now);
         if !self.rest.is_resting() {
-            self.want(now);
+            self.probe(now);
         }
         if self.video.handle_estimate(bitrate_bps) {
             self.events.push_back(Event::EgressEstimate { bitrate_bps });
         }
     }
 
-    /// Lets str0m look for as much as makes sense.
-    pub(super) fn want(&mut self, now: Instant) {
-        engine::set_wanted(&mut self.rtc, self.appetite.wanted_bps(self.bitrate, now));
+    /// Lets str0m probe as far as makes sense.
+    pub(super) fn probe(&mut self, now: Instant) {
+        engine::set_desired(&mut self.rtc, self.probing.desired_bps(self.bitrate, now));
     }
 }
