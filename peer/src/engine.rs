@@ -14,6 +14,7 @@ use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Rtc, RtcConfig};
 
 use crate::config::{Config, Side};
+use crate::dtls;
 
 /// Packets kept for sending and for resending: a 4K key frame is about 1,500, and the history
 /// answers NACKs for a second at 40 Mbit/s. When full the oldest can no longer be resent.
@@ -52,6 +53,7 @@ const PROFILE_444: u32 = 0xf4_001f;
 pub(crate) fn build(config: &Config, now: Instant) -> Rtc {
     let mut rtc_config = RtcConfig::new()
         .clear_codecs()
+        .set_crypto_provider(dtls::crypto_provider())
         .set_extension_map(extensions())
         .set_dtls_cert(config.certificate.0.clone())
         .set_dtls_version(DtlsVersion::Auto)

@@ -20,6 +20,7 @@ mod audio;
 mod candidates;
 mod channels;
 mod congestion;
+mod dtls;
 mod engine;
 mod negotiation;
 mod path;

@@ -59,12 +59,12 @@ fn loss_on_the_way_is_repaired() {
 }
 
 #[test]
-fn a_first_picture_comes_even_if_a_sixth_of_all_packets_is_lost() {
+fn a_first_picture_comes_even_if_a_quarter_of_all_packets_is_lost() {
     let seeds = if std::env::var("SEED").is_ok() { 1 } else { 7 };
     for round in 0..seeds {
         each_seed(|seed| {
             let mut world = World::new(seed + 10 * round);
-            world.rules.loss = 1.0 / 6.0;
+            world.rules.loss = 0.25;
             world.connect(PathMode::Auto);
         });
     }

@@ -14,10 +14,14 @@ use super::Delivery;
 
 /// RFC 8489 §6.2.1 starts at 500 ms; networks have become faster, and a click waits for this.
 const RTO_START: Duration = Duration::from_millis(250);
-/// Sent at 0, 0.25, 0.75, 1.75, 3.75 s.
-const ATTEMPTS_MAX: u32 = 5;
-/// Given up so long after the last attempt, or after the only one on a stream.
-const LAST_WAIT: Duration = Duration::from_secs(4);
+/// It doubles no further: where a quarter of all packets is lost, an attempt fails as often as not.
+const RTO_MAX: Duration = Duration::from_secs(1);
+/// Sent at 0, 0.25, 0.75, 1.75 s and so on, each second.
+const ATTEMPTS_MAX: u32 = 8;
+/// Given up so long after the last attempt, as its answer may be on its way.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+/// Given up so long after the only attempt on a stream.
+const STREAM_WAIT: Duration = Duration::from_secs(8);
 /// Requests in flight; permissions and channels of one allocation come first in mind. When full a
 /// new request is not sent: its own timer asks again.
 const PENDING_MAX: usize = 160;
@@ -110,7 +114,7 @@ impl Requests {
         let bytes = encode(action, transaction, auth)?;
         let wait = match self.delivery {
             Delivery::Datagrams => RTO_START,
-            Delivery::Stream => LAST_WAIT * 2,
+            Delivery::Stream => STREAM_WAIT,
         };
         self.pending.push(Pending {
             action,
@@ -148,7 +152,7 @@ impl Requests {
         pending.next_at = if pending.attempts + 1 == ATTEMPTS_MAX {
             now + LAST_WAIT
         } else {
-            now + RTO_START * 2u32.pow(pending.attempts)
+            now + RTO_MAX.min(RTO_START * 2u32.pow(pending.attempts))
         };
         pending.attempts += 1;
         Some(pending.bytes.clone())

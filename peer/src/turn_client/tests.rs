@@ -156,14 +156,15 @@ fn an_answer_that_is_not_signed_changes_nothing() {
 }
 
 #[test]
-fn a_silent_server_is_asked_five_times_and_given_up() {
+fn a_silent_server_is_asked_eight_times_within_eight_seconds_and_given_up() {
     let mut server = Server::new();
-    let mut asked = 0;
+    let (mut asked, asked_at) = (0, server.now);
     while !server.client.is_gone() {
         asked += usize::from(server.next().is_some());
         server.pass(Duration::from_millis(50));
     }
-    assert_eq!(asked, 5);
+    assert_eq!(asked, 8);
+    assert!(server.now - asked_at <= Duration::from_secs(8));
     assert!(matches!(
         server.client.poll_event(),
         Some(TurnEvent::Failed { code: 0, .. })

@@ -345,10 +345,10 @@ impl Desk {
             }
             Event::Message { channel, bytes } => self.handle_message(id, channel, &bytes, now),
             Event::Closed(CloseReason::Local) => {}
-            Event::Closed(_) => {
+            Event::Closed(reason) => {
                 let left = Problem::new(
                     Code::SessionEnded,
-                    "The connection was closed.",
+                    format!("The connection was closed: {reason:?}."),
                     "Connect again.",
                 );
                 self.end(id, left, now);
