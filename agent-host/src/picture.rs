@@ -31,7 +31,7 @@ pub struct Picture {
     /// The quantiser each macroblock was last coded with since it changed, or [`STALE`].
     coded: Vec<u8>,
     /// The quantiser of the last frame.
-    last: Qp,
+    last_qp: Qp,
     /// 1 where the coming frame may be a plain copy of the one before; see [`Picture::plan`].
     constant: Vec<u8>,
     band: Band,
@@ -58,7 +58,7 @@ impl Picture {
             u: vec![128; area],
             v: vec![128; area],
             coded: vec![STALE; blocks],
-            last: Qp(0),
+            last_qp: Qp(0),
             constant: vec![0; blocks],
             band: Band::new(width, chroma),
         }
@@ -166,13 +166,13 @@ impl Picture {
 
     /// The quantiser of the last frame. What did not change is left alone by a frame that is no finer;
     /// a finer one codes all that is worse than it (x264; others look at everything anyway).
-    pub fn last(&self) -> Qp {
-        self.last
+    pub fn last_qp(&self) -> Qp {
+        self.last_qp
     }
 
     /// The encoder takes everything for as good as this.
     pub fn handle_settled(&mut self, qp: Qp) {
-        self.last = qp;
+        self.last_qp = qp;
     }
 
     /// Which macroblocks the coming frame may copy (1) or has to code (0), and how many it codes.
@@ -203,7 +203,7 @@ impl Picture {
 
     /// The frame that was planned is coded.
     pub fn handle_coded(&mut self, kind: FrameKind, qp: Qp) {
-        self.last = qp;
+        self.last_qp = qp;
         for (have, &constant) in self.coded.iter_mut().zip(&self.constant) {
             if constant == 0 || kind == FrameKind::Key {
                 *have = qp.0;

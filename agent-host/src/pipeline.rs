@@ -16,7 +16,7 @@ use protocol::control::{Chroma, Quality};
 
 use crate::damage::{Damage, Rect};
 use crate::encode::{FrameKind, Qp};
-use crate::picture::Pass;
+use crate::picture::{Pass, Picture};
 use crate::quality::Bounds;
 use crate::rate::{Content, Rate};
 
@@ -218,16 +218,68 @@ impl Pipeline {
         .min()
     }
 
+    /// Plans the interactive frame of the last step. It codes what changed; but one that is finer
+    /// than the frame before codes all that is worse than it (decision 0039), and if that is too
+    /// much, it is as coarse as the one before.
+    pub fn plan(&self, kind: FrameKind, picture: &mut Picture) -> Plan {
+        let changed = picture.plan().blocks;
+        let blocks = match kind {
+            FrameKind::Key => picture.blocks(),
+            FrameKind::Delta => changed,
+        };
+        let mut plan = Plan {
+            pass: Pass::Interactive,
+            kind,
+            blocks,
+            qp: self.qp_for(kind, blocks),
+        };
+        let last = picture.last_qp();
+        if kind == FrameKind::Key || blocks == 0 || plan.qp >= last {
+            return plan;
+        }
+        plan.qp = self.qp_for(kind, picture.worse_than(plan.qp).blocks);
+        if plan.qp < last {
+            plan.blocks = picture.plan_refined(plan.qp, usize::MAX).blocks;
+        } else {
+            plan.qp = last;
+        }
+        plan
+    }
+
+    /// Plans a frame that says that nothing changed.
+    pub fn plan_keep_alive(&self, picture: &mut Picture) -> Plan {
+        Plan {
+            pass: Pass::Interactive,
+            kind: FrameKind::Delta,
+            blocks: picture.plan().blocks,
+            qp: picture.last_qp(),
+        }
+    }
+
+    /// Plans a refining frame; without macroblocks if nothing is left to refine.
+    pub fn plan_refined(&self, picture: &mut Picture) -> Plan {
+        let qp = self.bounds.fine;
+        let blocks_max = self.rate.refined_blocks(qp);
+        Plan {
+            pass: Pass::Refine,
+            kind: FrameKind::Delta,
+            blocks: picture.plan_refined(qp, blocks_max).blocks,
+            qp,
+        }
+    }
+
+    /// What the encoder has to settle at before a refining frame: else that would code all that is
+    /// worse at once, and it is too much.
+    pub fn settles_at(&self, picture: &Picture) -> Option<Qp> {
+        let qp = self.bounds.fine;
+        let too_much = picture.worse_than(qp).blocks > self.rate.refined_blocks(qp);
+        (too_much && qp < picture.last_qp()).then_some(qp)
+    }
+
     /// The quantiser for an interactive frame of so many macroblocks.
     pub fn qp_for(&self, kind: FrameKind, blocks: usize) -> Qp {
         let content = Content::of(kind, self.waited);
         self.rate.qp_for(content, blocks, &self.bounds)
-    }
-
-    /// The quantiser of a refining frame, and how many macroblocks it may code.
-    pub fn refinement(&self) -> (Qp, usize) {
-        let fine = self.bounds.fine;
-        (fine, self.rate.refined_blocks(fine))
     }
 
     /// A frame was coded and handed over.
@@ -299,6 +351,15 @@ impl Pipeline {
         };
         Some(self.last_frame_at? + wait)
     }
+}
+
+/// What a frame codes, and how finely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub pass: Pass,
+    pub kind: FrameKind,
+    pub blocks: usize,
+    pub qp: Qp,
 }
 
 /// What became of a step.

@@ -259,6 +259,7 @@ impl X264 {
     fn run(&mut self, input: &mut X264Picture) -> Result<Arc<[u8]>, EncodeError> {
         input.pts = self.pts;
         self.pts += 1;
+        self.shown = None;
         let mut output = self.picture();
         let mut nals: *const Nal = ptr::null();
         let mut count: c_int = 0;

@@ -12,11 +12,11 @@ use protocol::id::SessionId;
 
 use crate::chroma::Chromas;
 use crate::damage::Rect;
-use crate::encode::{self, EncodeError, Encoder, EncoderName, FrameKind, Order, Qp};
+use crate::encode::{self, EncodeError, Encoder, EncoderName, FrameKind, Order};
 use crate::io::capture::{ReadTimes, Screen, ScreenEvent, Watched};
 use crate::io::wait::{Inbox, Outbox, mailbox, release_free_memory};
 use crate::picture::{Pass, Picture};
-use crate::pipeline::{Coded, Pipeline, Step, Watchers};
+use crate::pipeline::{Coded, Pipeline, Plan, Step, Watchers};
 use crate::stats::{FrameCost, StatsWindow};
 
 /// Assumed until the first estimate: a local network.
@@ -418,12 +418,7 @@ impl ScreenThread {
             } => self.interactive(&boxes, kind, seen_at, stage),
             Step::Refine => self.refine(stage),
             Step::KeepAlive => {
-                let plan = Plan {
-                    pass: Pass::Interactive,
-                    kind: FrameKind::Delta,
-                    blocks: stage.picture.plan().blocks,
-                    qp: stage.picture.last(),
-                };
+                let plan = self.pipeline.plan_keep_alive(&mut stage.picture);
                 self.code(plan, Times::now(), stage)
             }
         }
@@ -437,42 +432,13 @@ impl ScreenThread {
         stage: &mut Stage,
     ) -> Result<(), End> {
         let read = stage.screen.read(boxes, &mut stage.picture)?;
-        let changed = stage.picture.plan().blocks;
-        let blocks = match kind {
-            FrameKind::Key => stage.picture.blocks(),
-            FrameKind::Delta => changed,
-        };
-        if blocks == 0 {
+        let plan = self.pipeline.plan(kind, &mut stage.picture);
+        if plan.blocks == 0 {
             self.pipeline
                 .handle_unchanged(Pass::Interactive, Instant::now());
             return Ok(());
         }
-        let qp = self.pipeline.qp_for(kind, blocks);
-        let (qp, blocks) = match kind {
-            FrameKind::Delta if qp < stage.picture.last() => {
-                self.finer_than_the_last(qp, blocks, &mut stage.picture)
-            }
-            _ => (qp, blocks),
-        };
-        let plan = Plan {
-            pass: Pass::Interactive,
-            kind,
-            blocks,
-            qp,
-        };
         self.code(plan, Times { seen_at, read }, stage)
-    }
-
-    /// A frame finer than the one before codes all that is worse than it; if that is too much, it is
-    /// as coarse as the one before, and codes only what changed.
-    fn finer_than_the_last(&self, qp: Qp, changed: usize, picture: &mut Picture) -> (Qp, usize) {
-        let all = picture.worse_than(qp).blocks;
-        let qp = self.pipeline.qp_for(FrameKind::Delta, all);
-        if qp < picture.last() {
-            (qp, picture.plan_refined(qp, usize::MAX).blocks)
-        } else {
-            (picture.last(), changed)
-        }
     }
 
     /// The screen is still: it gets 4:4:4 if that shows, instead of being refined in 4:2:0.
@@ -488,33 +454,24 @@ impl ScreenThread {
     }
 
     fn refine(&mut self, stage: &mut Stage) -> Result<(), End> {
-        let (qp, blocks_max) = self.pipeline.refinement();
-        let too_much = stage.picture.worse_than(qp).blocks > blocks_max;
-        if too_much && qp < stage.picture.last() {
-            // Else all of it would be coded at once, whatever was planned.
-            if let Some(data) = stage.encoder.settle(qp)? {
-                stage.picture.handle_settled(qp);
-                let plan = Plan {
-                    pass: Pass::Refine,
-                    kind: FrameKind::Delta,
-                    blocks: 0,
-                    qp,
-                };
-                self.hand_over(data, plan, Times::now(), stage);
-                return Ok(());
-            }
+        if let Some(qp) = self.pipeline.settles_at(&stage.picture)
+            && let Some(data) = stage.encoder.settle(qp)?
+        {
+            stage.picture.handle_settled(qp);
+            let plan = Plan {
+                pass: Pass::Refine,
+                kind: FrameKind::Delta,
+                blocks: 0,
+                qp,
+            };
+            self.hand_over(data, plan, Times::now(), stage);
+            return Ok(());
         }
-        let blocks = stage.picture.plan_refined(qp, blocks_max).blocks;
-        if blocks == 0 {
+        let plan = self.pipeline.plan_refined(&mut stage.picture);
+        if plan.blocks == 0 {
             self.pipeline.handle_unchanged(Pass::Refine, Instant::now());
             return Ok(());
         }
-        let plan = Plan {
-            pass: Pass::Refine,
-            kind: FrameKind::Delta,
-            blocks,
-            qp,
-        };
         self.code(plan, Times::now(), stage)
     }
 
@@ -577,13 +534,6 @@ impl ScreenThread {
             viewer.send_control(message);
         }
     }
-}
-
-struct Plan {
-    pass: Pass,
-    kind: FrameKind,
-    blocks: usize,
-    qp: Qp,
 }
 
 #[derive(Clone, Copy)]

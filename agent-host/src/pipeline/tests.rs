@@ -200,7 +200,9 @@ fn a_still_screen_is_looked_at_again_when_the_quality_changes() {
     pipeline.handle_quality(Quality::Sharp, t0);
     assert_eq!(pipeline.poll_timeout(t0), Some(t0 + REFINE_AFTER));
     assert_eq!(pipeline.poll_step(t0 + REFINE_AFTER), Some(Step::Refine));
-    assert_eq!(pipeline.refinement().0, Bounds::of(Quality::Sharp).fine);
+    let mut picture = Picture::new(64, 48, Chroma::Yuv420);
+    let refined = pipeline.plan_refined(&mut picture);
+    assert_eq!(refined.qp, Bounds::of(Quality::Sharp).fine);
 }
 
 #[test]
@@ -327,4 +329,59 @@ fn the_screen_is_still_a_while_after_it_moved_unless_a_change_waits_or_nobody_wa
     assert_eq!(pipeline.still_at(), Some(t0 + ms(501) + REFINE_AFTER));
     pipeline.handle_watchers(Watchers(0), t0 + ms(502));
     assert_eq!(pipeline.still_at(), None);
+}
+
+/// A screen of 1,200 macroblocks, coded with `qp`, of which one changed since.
+fn typed_into(qp: Qp) -> Picture {
+    let mut picture = Picture::new(640, 480, Chroma::Yuv420);
+    let white = vec![255; 640 * 480 * 4];
+    picture
+        .handle_pixels(Rect::new(0, 0, 640, 480), &white)
+        .unwrap();
+    picture.plan();
+    picture.handle_coded(FrameKind::Key, qp);
+    picture
+        .handle_pixels(Rect::new(16, 16, 16, 16), &[0; 16 * 16 * 4])
+        .unwrap();
+    picture
+}
+
+#[test]
+fn a_letter_on_a_coarse_screen_is_as_coarse_where_the_rest_would_cost_too_much() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    let plan = |pipeline: &Pipeline, qp| {
+        let plan = pipeline.plan(FrameKind::Delta, &mut typed_into(qp));
+        (plan.qp, plan.blocks)
+    };
+    pipeline.handle_estimate(1_000_000, t0);
+    assert_eq!(plan(&pipeline, Qp(30)), (Qp(30), 1));
+    // What is there is as good already.
+    assert_eq!(plan(&pipeline, QP_FINE), (QP_FINE, 1));
+    pipeline.handle_estimate(1_000_000_000, t0);
+    assert_eq!(plan(&pipeline, Qp(30)), (QP_FINE, 1_200));
+}
+
+#[test]
+fn the_sign_that_nothing_changed_is_no_finer_than_the_frame_before() {
+    let mut picture = typed_into(Qp(44));
+    picture.plan();
+    picture.handle_coded(FrameKind::Delta, Qp(44));
+    let plan = watched(Instant::now()).plan_keep_alive(&mut picture);
+    assert_eq!((plan.qp, plan.blocks), (Qp(44), 0));
+}
+
+#[test]
+fn the_encoder_settles_before_refinement_of_a_part_and_not_before_that_of_all() {
+    let t0 = Instant::now();
+    let mut pipeline = watched(t0);
+    let mut picture = typed_into(Qp(30));
+    pipeline.handle_estimate(1_000_000_000, t0);
+    assert_eq!(pipeline.settles_at(&picture), None);
+    pipeline.handle_estimate(1_000_000, t0);
+    assert_eq!(pipeline.settles_at(&picture), Some(QP_FINE));
+    picture.handle_settled(QP_FINE);
+    assert_eq!(pipeline.settles_at(&picture), None);
+    let plan = pipeline.plan_refined(&mut picture);
+    assert!((1..100).contains(&plan.blocks), "{plan:?}");
 }
