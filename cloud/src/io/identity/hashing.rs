@@ -125,6 +125,7 @@ fn serve(queue: &Mutex<mpsc::Receiver<Work>>) {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -151,8 +152,10 @@ mod tests {
         let mut wanted = vec![place(libc::SCHED_IDLE, "0"); cores - 1];
         wanted.insert(0, place(libc::SCHED_OTHER, "10"));
         // They take their places by themselves, each in its own time.
-        while places() != wanted {
+        let patience = Instant::now() + Duration::from_secs(10);
+        while places() != wanted && Instant::now() < patience {
             std::thread::yield_now();
         }
+        assert_eq!(places(), wanted);
     }
 }
