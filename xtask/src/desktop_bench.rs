@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use crate::ground::{self, Purpose};
 use crate::process;
-use crate::repository::target;
+use crate::repository::{program, target};
 use crate::up::part::{Crew, Ready};
 use crate::up::{self, desktop};
 
@@ -170,7 +170,8 @@ impl Stream {
     fn start(options: &Options, folder: &Path, crew: &mut Crew) -> Result<Self> {
         let state = folder.join("state");
         let (path, size) = (state.display().to_string(), options.size.to_string());
-        let program = std::env::current_exe()?.display().to_string();
+        // Not the running file: the build may have replaced it.
+        let program = program("xtask").display().to_string();
         let mut args = vec![
             "up",
             "--json",

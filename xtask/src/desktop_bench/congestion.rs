@@ -1,7 +1,7 @@
 //! A path that loses nine tenths of its rate: how soon less is sent, and how much waits on the way
 //! meanwhile. Once while the whole screen moves and fills the path, where nobody can help what is on
-//! the way when the first report tells; once while a terminal scrolls, and needs about twice
-//! what is left.
+//! the way when the first report tells; once while a terminal scrolls, and needs a quarter
+//! more than what is left.
 //!
 //! ```text
 //!  laboratory's namespace                     namespace of the viewer
@@ -63,7 +63,7 @@ struct Look {
 /// A session for each load, the drop, and what became of it.
 pub(super) fn measure(folder: &Path, stream: &Stream) -> Result<Value> {
     let looks = lay_cable().and_then(|()| {
-        let measured = LOADS.map(|(name, stir)| {
+        let measured = LOADS.into_iter().map(|(name, stir)| {
             let logs = folder.join("congestion-logs").join(name);
             let mut crew = Crew::new(logs.clone())?;
             let looks = set_rate("change", RATE_KBIT)
@@ -74,7 +74,7 @@ pub(super) fn measure(folder: &Path, stream: &Stream) -> Result<Value> {
             fs::write(logs.join("looks.csv"), table(dropped_at, &looks))?;
             anyhow::Ok((name.to_owned(), summary(dropped_at, &looks)))
         });
-        measured.into_iter().collect::<Result<Map<_, _>>>()
+        measured.collect::<Result<Map<_, _>>>()
     });
     let _ = ip(&["netns", "del", NAMESPACE]);
     Ok(json!({

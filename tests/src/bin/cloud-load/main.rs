@@ -138,16 +138,18 @@ async fn measure(options: &Options) -> Result<Vec<Row>> {
     if wanted(Part::Checks) {
         table.add(rows::checks_in_a_flood(&ground, seconds).await?);
     }
-    let agents = rows::connect_agents(&ground, options.agents).await?;
-    if wanted(Part::Memory) {
-        table.add(rows::memory(&ground, &agents)?);
-    }
-    if wanted(Part::Openings) {
-        for row in rows::openings(&ground, seconds).await? {
-            table.add(row);
+    if wanted(Part::Memory) || wanted(Part::Openings) {
+        let agents = rows::connect_agents(&ground, options.agents).await?;
+        if wanted(Part::Memory) {
+            table.add(rows::memory(&ground, &agents)?);
+        }
+        if wanted(Part::Openings) {
+            for row in rows::openings(&ground, seconds).await? {
+                table.add(row);
+            }
         }
     }
-    drop((agents, ground));
+    drop(ground);
     if wanted(Part::CrossNode) {
         table.add(apart::cross_node(seconds).await?);
     }
