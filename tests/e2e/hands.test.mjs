@@ -97,7 +97,7 @@ test("what an input method composes arrives once and whole, and what it gives up
   client.stop();
 });
 
-test("a locked pointer moves the desktop's by as much, and locking it does not", async () => {
+test("a locked pointer moves the desktop's by as much, clicks where that is, and is let go by Escape", async () => {
   await open();
   const client = await buttons();
   const at = await viewer.onPage(client.at.x, client.at.y);
@@ -119,6 +119,19 @@ test("a locked pointer moves the desktop's by as much, and locking it does not",
   await until("the desktop's pointer moved by as much", near, 5_000).catch((error) => {
     assert.fail(`${error.message}: from ${from} to ${pointer()}, expected ${expected}, scale ${scale}`);
   });
+  // Onto the client, in steps that a hand makes.
+  const way = [client.at.x, client.at.y].map((place, axis) => (place - pointer()[axis]) * scale);
+  for (let step = 0; step < 20; step += 1) xdotool("mousemove_relative", "--", ...way.map((length) => Math.round(length / 20)));
+  const over = () => pointer().every((place, axis) => Math.abs(place - [client.at.x, client.at.y][axis]) <= 100);
+  await until("the desktop's pointer is on the client", over, 5_000);
+  xdotool("click", 1);
+  await until("the click reached the client", () => client.pressed.includes(1), 5_000);
+  assert.deepEqual(client.pressed, [1]);
+  xdotool("key", "Escape");
+  await until("the pointer is free", async () => (await locked()) === null);
+  await viewer.page.mouse.move(at.x, at.y);
+  const back = () => pointer().every((place, axis) => Math.abs(place - [client.at.x, client.at.y][axis]) <= 3);
+  await until("the desktop's pointer is where the browser's is", back, 5_000);
   assert.deepEqual(viewer.faults, []);
   client.stop();
 });

@@ -107,7 +107,8 @@ export class Pointer {
     event.preventDefault();
     this.#ports.touched(event.pointerType === "touch");
     if (event.pointerType !== "touch") {
-      this.#stage.setPointerCapture(event.pointerId);
+      // A locked pointer goes nowhere else; to capture it is an error.
+      if (!this.locked) this.#stage.setPointerCapture(event.pointerId);
       return this.#syncButtons(event);
     }
     this.#act(this.#touch.handleDown(this.#finger(event), event.timeStamp));
