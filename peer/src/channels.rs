@@ -57,6 +57,13 @@ impl Channels {
         Some(channel)
     }
 
+    /// Whether all three are.
+    pub(crate) fn are_open(&self) -> bool {
+        [&self.input, &self.pointer, &self.control]
+            .iter()
+            .all(|queue| queue.id.is_some())
+    }
+
     pub(crate) fn are_too_many(&self) -> bool {
         self.foreign > FOREIGN_MAX
     }

@@ -1,9 +1,10 @@
 //! DTLS that sends again what was lost before a person notices.
 //!
-//! The timer of RFC 6347 §4.2.4.1 begins with a second, so one lost packet of a handshake delays the
-//! first picture by as much, and in 10 s a flight goes out four times. RFC 9147 §5.8.2 allows
-//! real-time media a shorter one, and browsers begin with 50 ms. A path that is slower carries
-//! flights of one to three packets twice or three times.
+//! The timer of RFC 6347 §4.2.4.1 begins with a second, so one lost packet of a handshake delays
+//! the first picture by as much, and in 10 s a flight goes out four times. RFC 9147 §5.8.2
+//! recommends 400 ms for media, or one and a half round trips where ICE knows them. Browsers begin
+//! with 50 ms, and so do we: a path that is slower carries flights of one to three packets twice or
+//! three times.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};

@@ -21,6 +21,7 @@ mod candidates;
 mod channels;
 mod congestion;
 mod dtls;
+mod early;
 mod engine;
 mod negotiation;
 mod path;
@@ -29,6 +30,7 @@ mod relays;
 mod rest;
 mod sdp;
 mod stats;
+mod tail;
 mod video;
 
 #[cfg(feature = "io")]

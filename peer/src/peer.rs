@@ -21,17 +21,20 @@ use crate::candidates::RemoteCandidates;
 use crate::channels::Channels;
 use crate::config::{BitrateRange, Config, RelayServer, RelayTransport, Side, Sound};
 use crate::congestion::Congestion;
+use crate::early::Early;
 use crate::engine;
-use crate::event::{Channel, CloseReason, Event, IceState, Path, PathEnd, PathKind};
+use crate::event::{Channel, CloseReason, Event, IceState};
 use crate::negotiation::Negotiation;
 use crate::path::{Change, Liveness, Selected};
 use crate::probing::Probing;
 use crate::relays::{RelayEvent, Relays};
 use crate::rest::{Reception, Rest};
 use crate::stats::Collector;
+use crate::tail::Tail;
 use crate::video::Video;
 
 mod estimate;
+mod sending;
 
 /// Turns of str0m in one drain; one turn sends one paced packet. When used up, the next turn comes
 /// a millisecond later.
@@ -67,6 +70,8 @@ pub struct Peer {
     probing: Probing,
     liveness: Liveness,
     rest: Rest,
+    tail: Tail,
+    early: Early,
     collector: Collector,
     selected: Option<Selected>,
     ice: IceState,
@@ -207,6 +212,8 @@ impl Peer {
             probing: Probing::default(),
             liveness: Liveness::default(),
             rest: Rest::default(),
+            tail: Tail::default(),
+            early: Early::default(),
             collector: Collector::default(),
             selected: None,
             ice: IceState::New,
@@ -292,7 +299,12 @@ impl Peer {
         };
         let input = Input::Receive(now, receive);
         // Nobody but the other side may touch DTLS or SRTP; STUN proves itself.
-        if !self.rtc.accepts(&input) || self.rtc.handle_input(input).is_err() {
+        if !self.rtc.accepts(&input) {
+            let kept = self.is_checking() && self.early.handle_refused(from, to, bytes);
+            self.datagrams_ignored += u64::from(!kept);
+            return self.drain(now);
+        }
+        if self.rtc.handle_input(input).is_err() {
             self.datagrams_ignored += 1;
             return self.drain(now);
         }
@@ -328,6 +340,7 @@ impl Peer {
             self.video.request_key(&mut self.rtc, now);
             self.drain(now);
         }
+        self.repeat_tail(now);
         if self.rest.handle_turn(now) {
             engine::set_desired(&mut self.rtc, 0);
             self.drain(now);
@@ -351,6 +364,7 @@ impl Peer {
             self.rest.poll_timeout(self.engine_timeout),
             self.liveness.poll_timeout(),
             self.video.poll_timeout(),
+            self.tail.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -436,6 +450,10 @@ impl Peer {
             return Err(SendError::NotConnected);
         }
         self.channels.push(channel, bytes)?;
+        // A pointer that moved moves again.
+        if channel != Channel::Pointer {
+            self.tail.keep(true);
+        }
         self.drain(now);
         Ok(())
     }
@@ -508,6 +526,12 @@ impl Peer {
     pub(crate) fn drain(&mut self, now: Instant) {
         self.drain_engine(now);
         self.drain_relays(now);
+        self.tail.keep(!self.channels.are_open());
+        if !self.is_checking() {
+            for early in self.early.take() {
+                self.receive_now(early.from, early.to, &early.bytes, now);
+            }
+        }
         if self.events.len() > Self::EVENTS_MAX {
             self.end(CloseReason::Backlog, now);
         }
@@ -535,9 +559,12 @@ impl Peer {
         self.engine_timeout = Some(now + Duration::from_millis(1));
     }
 
+    fn is_checking(&self) -> bool {
+        matches!(self.ice, IceState::New | IceState::Checking)
+    }
+
     fn in_a_hurry(&self, timeout: Instant, now: Instant) -> Instant {
-        let checking = matches!(self.ice, IceState::New | IceState::Checking);
-        if checking && self.hurry_until.is_some_and(|until| now < until) {
+        if self.is_checking() && self.hurry_until.is_some_and(|until| now < until) {
             return timeout.min(now + CHECK_PACE);
         }
         timeout
@@ -554,66 +581,6 @@ impl Peer {
             }
         }
         None
-    }
-
-    fn transmit(&mut self, transmit: str0m::net::Transmit, now: Instant) {
-        let (source, to) = (transmit.source, transmit.destination);
-        let bytes = Vec::from(transmit.contents);
-        self.liveness.handle_sent(&bytes, now);
-        // RFC 7983 §7: 0 to 3 is STUN, which goes over every path; the rest over the chosen one.
-        if bytes.first().is_some_and(|&first| first > 3) {
-            self.note_path(source, to);
-        }
-        if self.relays.server_of(source).is_some() {
-            self.relays.send(source, to, bytes, now);
-            self.collect_relay_transmits();
-        } else {
-            let via = Via::Udp(source);
-            self.transmits.push_back(Transmit { via, to, bytes });
-        }
-    }
-
-    fn note_path(&mut self, source: SocketAddr, destination: SocketAddr) {
-        let selected = Some(Selected {
-            source,
-            destination,
-        });
-        if self.selected == selected {
-            return;
-        }
-        self.selected = selected;
-        if self.connected
-            && let Some(path) = self.path()
-        {
-            self.events.push_back(Event::PathChanged(path));
-        }
-    }
-
-    /// The path packets take now.
-    pub fn path(&self) -> Option<Path> {
-        let Selected {
-            source,
-            destination,
-        } = self.selected?;
-        let relay = self.relays.server_of(source);
-        let kind = relay.map_or(PathKind::Host, |_| PathKind::Relayed);
-        Some(Path {
-            local: PathEnd {
-                kind,
-                address: source,
-            },
-            remote: PathEnd {
-                kind: self.remote.kind_of(destination),
-                address: destination,
-            },
-            relay: relay.map(|server| (server.transport, server.region.clone())),
-        })
-    }
-
-    fn collect_relay_transmits(&mut self) {
-        while let Some(transmit) = self.relays.poll_transmit() {
-            self.transmits.push_back(transmit);
-        }
     }
 
     fn drain_relays(&mut self, now: Instant) {

@@ -1,13 +1,13 @@
 //! Two peers in one thread under a virtual clock. The seed of the losses is in every test.
 
 use super::*;
-use crate::event::VideoFrame;
+use crate::event::{Path, PathEnd, PathKind, VideoFrame};
 use protocol::signal::Candidate;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 mod chroma;
-mod handshake;
+mod losses;
 mod sound;
 mod thin_path;
 

@@ -1,0 +1,82 @@
+//! Which way what str0m sends goes: from a socket, or through a relay.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{Peer, Transmit, Via};
+use crate::event::{Event, Path, PathEnd, PathKind};
+use crate::path::Selected;
+
+impl Peer {
+    pub(super) fn transmit(&mut self, transmit: str0m::net::Transmit, now: Instant) {
+        let (source, to) = (transmit.source, transmit.destination);
+        let bytes = Vec::from(transmit.contents);
+        self.liveness.handle_sent(&bytes, now);
+        self.tail.handle_sent(source, to, &bytes, now);
+        // RFC 7983 §7: 0 to 3 is STUN, which goes over every path; the rest over the chosen one.
+        if bytes.first().is_some_and(|&first| first > 3) {
+            self.note_path(source, to);
+        }
+        self.send(source, to, bytes, now);
+    }
+
+    /// Sends the last packets of the data channels once more, when their time has come.
+    pub(super) fn repeat_tail(&mut self, now: Instant) {
+        while let Some(sent) = self.tail.poll_repeat(now) {
+            self.send(sent.source, sent.destination, sent.bytes, now);
+        }
+    }
+
+    fn send(&mut self, source: SocketAddr, to: SocketAddr, bytes: Vec<u8>, now: Instant) {
+        if self.relays.server_of(source).is_some() {
+            self.relays.send(source, to, bytes, now);
+            self.collect_relay_transmits();
+        } else {
+            let via = Via::Udp(source);
+            self.transmits.push_back(Transmit { via, to, bytes });
+        }
+    }
+
+    fn note_path(&mut self, source: SocketAddr, destination: SocketAddr) {
+        let selected = Some(Selected {
+            source,
+            destination,
+        });
+        if self.selected == selected {
+            return;
+        }
+        self.selected = selected;
+        if self.connected
+            && let Some(path) = self.path()
+        {
+            self.events.push_back(Event::PathChanged(path));
+        }
+    }
+
+    /// The path packets take now.
+    pub fn path(&self) -> Option<Path> {
+        let Selected {
+            source,
+            destination,
+        } = self.selected?;
+        let relay = self.relays.server_of(source);
+        let kind = relay.map_or(PathKind::Host, |_| PathKind::Relayed);
+        Some(Path {
+            local: PathEnd {
+                kind,
+                address: source,
+            },
+            remote: PathEnd {
+                kind: self.remote.kind_of(destination),
+                address: destination,
+            },
+            relay: relay.map(|server| (server.transport, server.region.clone())),
+        })
+    }
+
+    pub(super) fn collect_relay_transmits(&mut self) {
+        while let Some(transmit) = self.relays.poll_transmit() {
+            self.transmits.push_back(transmit);
+        }
+    }
+}
