@@ -6,8 +6,8 @@
 //! by refinement once the screen is still.
 //!
 //! A frame that had to wait for the wire shows what has moved on: where the search for motion finds
-//! nothing, a macroblock costs about five times as much as one that moved a little. So such frames are
-//! foretold from their like.
+//! nothing, a macroblock costs about five times as much as one that moved a little. So such frames
+//! are foretold from their like.
 
 use std::time::{Duration, Instant};
 

@@ -272,16 +272,13 @@ mod tests {
     use rand::{RngExt, SeedableRng};
 
     use super::*;
+    use crate::testing::start;
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "any instant will do as the epoch of a test"
-    )]
     #[test]
     fn reports_that_lie_neither_raise_what_may_be_sent_nor_stop_it() {
         let mut rng = StdRng::seed_from_u64(11);
         let mut congestion = Congestion::default();
-        let mut now = Instant::now();
+        let mut now = start();
         for number in 0..60_000_u32 {
             now += Duration::from_millis(1);
             congestion.handle_sent(number as u16, 1200, now);

@@ -9,11 +9,11 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use dimpl::{Dtls, DtlsCertificate};
+use dimpl::Dtls;
 use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
 };
-use str0m::crypto::{CryptoError, CryptoProvider};
+use str0m::crypto::{CryptoError, CryptoProvider, from_feature_flags};
 
 /// Until a flight is sent again; doubles each time.
 const FLIGHT_RTO_START: Duration = Duration::from_millis(50);
@@ -25,7 +25,7 @@ pub(crate) fn crypto_provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         Arc::new(CryptoProvider {
             dtls_provider: &Provider,
-            ..str0m::crypto::from_feature_flags()
+            ..from_feature_flags()
         })
     });
     Arc::clone(&PROVIDER)
@@ -36,7 +36,7 @@ struct Provider;
 
 impl DtlsProvider for Provider {
     fn generate_certificate(&self) -> Option<DtlsCert> {
-        dimpl::certificate::generate_self_signed_certificate().ok()
+        from_feature_flags().dtls_provider.generate_certificate()
     }
 
     fn new_dtls(
@@ -58,10 +58,7 @@ impl DtlsProvider for Provider {
             .build()
             .map_err(|error| CryptoError::Other(error.to_string()))?;
         let config = Arc::new(config);
-        let certificate = DtlsCertificate {
-            certificate: certificate.certificate.clone(),
-            private_key: certificate.private_key.clone(),
-        };
+        let certificate = certificate.clone();
         let dtls = match version {
             DtlsVersion::Dtls12 => Dtls::new_12(config, certificate, now),
             DtlsVersion::Dtls13 => Dtls::new_13(config, certificate, now),

@@ -8,20 +8,15 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use crate::path::Datagram;
+
 /// A flight is one to three packets. When full the oldest is forgotten; it is sent again.
 const PACKETS_MAX: usize = 4;
+/// Ethernet's. A longer one is refused for good.
 const PACKET_LEN_MAX: usize = 1500;
 
-/// A datagram, where it came from and where it came to.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    pub(crate) from: SocketAddr,
-    pub(crate) to: SocketAddr,
-    pub(crate) bytes: Vec<u8>,
-}
-
 #[derive(Debug, Default)]
-pub(crate) struct Early(VecDeque<Refused>);
+pub(crate) struct Early(VecDeque<Datagram>);
 
 impl Early {
     /// Keeps it if it is DTLS; whether it did.
@@ -40,11 +35,11 @@ impl Early {
             self.0.pop_front();
         }
         let bytes = bytes.to_vec();
-        self.0.push_back(Refused { from, to, bytes });
+        self.0.push_back(Datagram { from, to, bytes });
         true
     }
 
-    pub(crate) fn take(&mut self) -> VecDeque<Refused> {
+    pub(crate) fn take(&mut self) -> VecDeque<Datagram> {
         std::mem::take(&mut self.0)
     }
 }

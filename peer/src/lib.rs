@@ -31,6 +31,8 @@ mod rest;
 mod sdp;
 mod stats;
 mod tail;
+#[cfg(test)]
+mod testing;
 mod video;
 
 #[cfg(feature = "io")]

@@ -23,6 +23,14 @@ pub(crate) struct Liveness {
     checks: VecDeque<(Transaction, Instant)>,
 }
 
+/// A datagram, where it came from and where it goes to.
+#[derive(Debug)]
+pub(crate) struct Datagram {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// The path of the last packet that was not a connectivity check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Selected {
@@ -96,14 +104,7 @@ fn transaction(bytes: &[u8], kind: [u8; 2]) -> Option<Transaction> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a virtual clock starts somewhere"
-    )]
-    fn start() -> Instant {
-        Instant::now()
-    }
+    use crate::testing::start;
 
     fn stun(kind: [u8; 2], id: u8) -> Vec<u8> {
         let mut bytes = vec![kind[0], kind[1], 0, 0, 0x21, 0x12, 0xA4, 0x42];

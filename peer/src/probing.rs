@@ -51,20 +51,13 @@ impl Probing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::start;
 
     const RANGE: BitrateRange = BitrateRange {
         start_bps: 10_000_000,
         min_bps: 300_000,
         max_bps: 50_000_000,
     };
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "any instant will do as the epoch of a test"
-    )]
-    fn start() -> Instant {
-        Instant::now()
-    }
 
     #[test]
     fn never_more_is_desired_than_the_estimate_and_nothing_where_that_is_plenty() {

@@ -10,6 +10,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::path::Datagram;
+
 /// Still for so long means at rest. Longer than the pauses of a person who types.
 pub(crate) const REST_AFTER: Duration = Duration::from_secs(3);
 /// Timers of the engine and reports are late by at most this much at rest. Other packets that arrive
@@ -32,15 +34,8 @@ pub(crate) struct Rest {
     last_frame: Option<Instant>,
     last_movement: Option<Instant>,
     last_turn: Option<Instant>,
-    reports: Vec<Report>,
-}
-
-/// An SRTCP packet, still encrypted.
-#[derive(Debug)]
-pub(crate) struct Report {
-    pub(crate) from: SocketAddr,
-    pub(crate) to: SocketAddr,
-    pub(crate) bytes: Vec<u8>,
+    /// SRTCP, still encrypted.
+    reports: Vec<Datagram>,
 }
 
 /// What to do with a packet that arrived.
@@ -103,12 +98,12 @@ impl Rest {
             return Reception::Now;
         }
         let bytes = bytes.to_vec();
-        self.reports.push(Report { from, to, bytes });
+        self.reports.push(Datagram { from, to, bytes });
         Reception::NextTurn
     }
 
     /// Those that waited, oldest first.
-    pub(crate) fn take_reports(&mut self) -> Vec<Report> {
+    pub(crate) fn take_reports(&mut self) -> Vec<Datagram> {
         std::mem::take(&mut self.reports)
     }
 
@@ -129,6 +124,7 @@ fn is_report(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::start;
 
     const KEEP_ALIVE_LEN: usize = 120;
     const REPORT: [u8; 2] = [175, 205];
@@ -214,11 +210,7 @@ mod tests {
     }
 
     fn moving() -> (Rest, Instant) {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "any instant will do as the epoch of a test"
-        )]
-        let start = Instant::now();
+        let start = start();
         let mut rest = Rest::default();
         rest.handle_frame(MOVEMENT_LEN_MIN, start);
         (rest, start)

@@ -89,6 +89,7 @@ impl StreamQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::start;
 
     const STUN: u8 = 0x00;
 
@@ -157,13 +158,5 @@ mod tests {
         }
         assert_eq!(queue.len, 0);
         found
-    }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "any instant will do as the epoch of a test"
-    )]
-    fn start() -> Instant {
-        Instant::now()
     }
 }

@@ -3,30 +3,25 @@
 //! SCTP finds a loss by what comes after it: three packets, else nothing for a second, three in the
 //! beginning (RFC 9260 §5.4.4, §6.3; str0m cannot be told otherwise). After a key press there is
 //! often nothing. So the packets of a message that must arrive, and all until the channels are
-//! open, are sent once more after [`REPEAT_AFTER`], as they are: whoever has one drops it as a replay
-//! (RFC 9147 §4.5.1), or SCTP does, as a number it knows.
+//! open, are sent once more after [`REPEAT_AFTER`], as they are: whoever has one drops it as a
+//! replay (RFC 9147 §4.5.1), or SCTP does, as a number it knows.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::path::Datagram;
+
 /// More push out the oldest: those behind it tell of its loss.
 const PACKETS_MAX: usize = 8;
+/// Soon enough that nobody notices, and late enough for a short burst of losses to be over.
 const REPEAT_AFTER: Duration = Duration::from_millis(50);
-
-/// A packet and its way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sent {
-    pub(crate) source: SocketAddr,
-    pub(crate) destination: SocketAddr,
-    pub(crate) bytes: Vec<u8>,
-}
 
 /// The packets that go out again, and when.
 #[derive(Debug)]
 pub(crate) struct Tail {
     keeps: bool,
-    packets: VecDeque<(Instant, Sent)>,
+    packets: VecDeque<(Instant, Datagram)>,
 }
 
 impl Default for Tail {
@@ -47,8 +42,8 @@ impl Tail {
 
     pub(crate) fn handle_sent(
         &mut self,
-        source: SocketAddr,
-        destination: SocketAddr,
+        from: SocketAddr,
+        to: SocketAddr,
         bytes: &[u8],
         now: Instant,
     ) {
@@ -58,12 +53,9 @@ impl Tail {
         if self.packets.len() == PACKETS_MAX {
             self.packets.pop_front();
         }
-        let sent = Sent {
-            source,
-            destination,
-            bytes: bytes.to_vec(),
-        };
-        self.packets.push_back((now + REPEAT_AFTER, sent));
+        let bytes = bytes.to_vec();
+        let packet = Datagram { from, to, bytes };
+        self.packets.push_back((now + REPEAT_AFTER, packet));
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -71,9 +63,9 @@ impl Tail {
     }
 
     /// A packet that goes out once more now.
-    pub(crate) fn poll_repeat(&mut self, now: Instant) -> Option<Sent> {
+    pub(crate) fn poll_repeat(&mut self, now: Instant) -> Option<Datagram> {
         let due = self.packets.pop_front_if(|(at, _)| *at <= now);
-        due.map(|(_, sent)| sent)
+        due.map(|(_, packet)| packet)
     }
 }
 
@@ -88,14 +80,7 @@ fn is_application_data(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "any instant will do as the epoch of a test"
-    )]
-    fn start() -> Instant {
-        Instant::now()
-    }
+    use crate::testing::start;
 
     fn send(tail: &mut Tail, bytes: &[u8], now: Instant) {
         let address = "192.0.2.1:1000".parse().unwrap();
@@ -104,7 +89,7 @@ mod tests {
 
     fn repeated(tail: &mut Tail, now: Instant) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| tail.poll_repeat(now))
-            .map(|sent| sent.bytes)
+            .map(|packet| packet.bytes)
             .collect()
     }
 

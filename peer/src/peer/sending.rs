@@ -22,8 +22,8 @@ impl Peer {
 
     /// Sends the last packets of the data channels once more, when their time has come.
     pub(super) fn repeat_tail(&mut self, now: Instant) {
-        while let Some(sent) = self.tail.poll_repeat(now) {
-            self.send(sent.source, sent.destination, sent.bytes, now);
+        while let Some(packet) = self.tail.poll_repeat(now) {
+            self.send(packet.from, packet.to, packet.bytes, now);
         }
     }
 

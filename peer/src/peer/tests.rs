@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::event::{Path, PathEnd, PathKind, VideoFrame};
+use crate::testing::start;
 use protocol::signal::Candidate;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -12,14 +13,6 @@ mod sound;
 mod thin_path;
 
 const LATENCY: Duration = Duration::from_millis(10);
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a virtual clock starts somewhere"
-)]
-fn start() -> Instant {
-    Instant::now()
-}
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()

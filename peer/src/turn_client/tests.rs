@@ -1,6 +1,7 @@
 //! A scripted server on the same codec; the real relay and coturn are met in `tests/`.
 
 use super::*;
+use crate::testing::start;
 use protocol::turn::integrity::Key;
 use protocol::turn::message::PasswordAlgorithm;
 
@@ -10,14 +11,6 @@ const PEER: &str = "192.0.2.7:700";
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a virtual clock starts somewhere"
-)]
-fn start() -> Instant {
-    Instant::now()
 }
 
 fn key(user: &str, password: &str) -> Key {
