@@ -38,8 +38,10 @@ const ESTIMATE_AGE: Duration = Duration::from_secs(3);
 const USED_SHARE: f64 = 0.5;
 /// What is sent is so much more than what arrives where a queue grows, if it is not somebody else's.
 const GROWTH: f64 = 1.02;
-/// The same where packets are lost, and none wait.
-const LOSS: f64 = 1.1;
+/// The same while little waits, where one frame more or less is in the count.
+const GROWTH_EARLY: f64 = 1.1;
+/// More than this share of what was sent is lost, where none wait: that is for the estimate.
+const LOSS_MAX: f64 = 0.1;
 
 /// What was sent until one packet.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +57,9 @@ struct Sent {
 struct Seen {
     at: Instant,
     newest: Sent,
+    queue: Duration,
     arrived: f64,
+    lost: f64,
 }
 
 /// The packets on the way and the limit they led to.
@@ -64,13 +68,13 @@ pub(crate) struct Congestion {
     sent: VecDeque<Sent>,
     seen: VecDeque<Seen>,
     arrived: f64,
+    lost: f64,
     base: Base,
     /// Reports running that told of too much.
     high: u32,
     limit: Option<Limit>,
     cut_at: Option<Instant>,
     judged_at: Option<Instant>,
-    sent_bps: f64,
 }
 
 /// Over the last [`WINDOW`], in bits per second.
@@ -78,6 +82,8 @@ pub(crate) struct Congestion {
 struct Flow {
     sent_bps: f64,
     arrived_bps: f64,
+    /// Of what reports told of, 0.0–1.0.
+    lost_share: f64,
 }
 
 /// Bits per second that may be sent, and how they grow.
@@ -119,7 +125,9 @@ impl Congestion {
         }
         let share = received as f64 / f64::from(count.max(1));
         let bytes = newest.total - known.map_or(newest.total, |known| known.total);
-        self.arrived += bytes as f64 * share.min(1.0);
+        let arrived = bytes as f64 * share.min(1.0);
+        self.arrived += arrived;
+        self.lost += bytes as f64 - arrived;
         let round_trip = now.saturating_duration_since(newest.at);
         self.base.handle_round_trip(round_trip, now);
         let queue = round_trip.saturating_sub(self.base.shortest());
@@ -129,13 +137,14 @@ impl Congestion {
         self.seen.push_back(Seen {
             at: now,
             newest,
+            queue,
             arrived: self.arrived,
+            lost: self.lost,
         });
         let since = self.judged_at.replace(now);
         let Some(flow) = self.flow(now) else {
             return;
         };
-        self.sent_bps = flow.sent_bps;
         if queue < QUEUE_EMPTY {
             let since = since.map(|at| now.saturating_duration_since(at));
             self.grow(flow, since.unwrap_or_default());
@@ -143,9 +152,11 @@ impl Congestion {
         self.judge(queue, flow, now);
     }
 
-    /// What was sent before the last report, in bits per second.
-    pub(crate) fn sent_bps(&self) -> u64 {
-        self.sent_bps as u64
+    /// What was sent in the last second, in bits per second: a probe alone is little of that.
+    pub(crate) fn sent_bps(&self, now: Instant) -> u64 {
+        let until = self.sent.back().map_or(0, |last| last.total);
+        let before = now.checked_sub(Duration::from_secs(1));
+        (until - before.map_or(until, |at| self.sent_until(at))) * 8
     }
 
     /// What may be sent, in bits per second, where the estimate says `estimate_bps`.
@@ -173,8 +184,10 @@ impl Congestion {
     /// lost all the same, the estimate knows better.
     fn judge(&mut self, queue: Duration, flow: Flow, now: Instant) {
         let much = queue > QUEUE_MAX;
-        let excess = if much { GROWTH } else { LOSS };
-        if flow.sent_bps <= flow.arrived_bps * excess {
+        let growth = if much { GROWTH } else { GROWTH_EARLY };
+        let grows = queue > QUEUE_EMPTY && flow.sent_bps > flow.arrived_bps * growth;
+        let is_lossy = !much && flow.lost_share > LOSS_MAX;
+        if !grows && !is_lossy {
             self.high = 0;
             return;
         }
@@ -184,20 +197,29 @@ impl Congestion {
             return;
         }
         if !much {
-            self.limit = None;
+            self.limit = self.limit.filter(|_| !is_lossy);
             return;
         }
-        let share = match queue.as_millis() {
-            0..150 => 0.85,
-            150..400 => 0.5,
-            _ => 0.25,
+        let (share, carried_bps) = match queue.as_millis() {
+            0..150 => (0.7, self.carried_bps(now).unwrap_or(flow.arrived_bps)),
+            150..400 => (0.5, flow.arrived_bps),
+            _ => (0.25, flow.arrived_bps),
         };
         self.limit = Some(Limit {
-            bps: (flow.arrived_bps * share).max(LIMIT_MIN_BPS),
-            carried_bps: flow.arrived_bps,
+            bps: (carried_bps * share).max(LIMIT_MIN_BPS),
+            carried_bps,
             climb: CLIMB_FIRST,
         });
         self.cut_at = Some(now);
+    }
+
+    /// What arrived since something waits: all that the path carries.
+    fn carried_bps(&self, now: Instant) -> Option<f64> {
+        let busy = self.seen.iter().rev();
+        let first = busy.take_while(|seen| seen.queue > QUEUE_EMPTY).last()?;
+        let time = now.saturating_duration_since(first.at);
+        let bits = (self.arrived - first.arrived) * 8.0;
+        (time >= WINDOW / 2).then(|| bits / time.as_secs_f64())
     }
 
     /// A limit that nobody needs proves nothing, and stays.
@@ -220,7 +242,7 @@ impl Congestion {
         let from = self.seen.iter().rfind(|seen| seen.at + WINDOW <= now)?;
         let shortest = self.base.shortest();
         let sent = self.sent_until(now - shortest) - self.sent_until(from.at - shortest);
-        let arrived = self.arrived - from.arrived;
+        let (arrived, lost) = (self.arrived - from.arrived, self.lost - from.lost);
         // Before the first of them could arrive nothing was missing.
         let first = self.find(from.newest.number.wrapping_add(1) as u16)?;
         let begun = from.at.max(first.at + shortest);
@@ -229,6 +251,7 @@ impl Congestion {
         (time >= WINDOW / 2).then(|| Flow {
             sent_bps: bps(sent as f64),
             arrived_bps: bps(arrived),
+            lost_share: lost / (arrived + lost).max(1.0),
         })
     }
 
@@ -273,6 +296,95 @@ mod tests {
 
     use super::*;
     use crate::testing::start;
+
+    const THIN_BPS: u64 = 2_000_000;
+    const ESTIMATE_BPS: u64 = 20_000_000;
+    const PACKET: usize = 1_200;
+
+    /// A path that carries [`THIN_BPS`], one packet after the other, and reports every 50 ms.
+    struct Line {
+        congestion: Congestion,
+        now: Instant,
+        number: u16,
+        told: u16,
+        free_at: Instant,
+        /// When those arrive that no report told of.
+        arrivals: VecDeque<Instant>,
+        report_at: Instant,
+    }
+
+    impl Line {
+        fn new() -> Self {
+            Self {
+                congestion: Congestion::default(),
+                now: start(),
+                number: 0,
+                told: 0,
+                free_at: start(),
+                arrivals: VecDeque::new(),
+                report_at: start(),
+            }
+        }
+
+        fn send(&mut self, packets: usize) {
+            let time = Duration::from_secs_f64((PACKET * 8) as f64 / THIN_BPS as f64);
+            for _ in 0..packets {
+                self.congestion.handle_sent(self.number, PACKET, self.now);
+                self.number = self.number.wrapping_add(1);
+                self.free_at = self.free_at.max(self.now) + time;
+                self.arrivals.push_back(self.free_at);
+            }
+        }
+
+        fn wait(&mut self, time: Duration) {
+            let until = self.now + time;
+            while self.report_at <= until {
+                self.now = self.report_at;
+                self.report_at += Duration::from_millis(50);
+                let count = self.arrivals.partition_point(|&at| at <= self.now);
+                self.arrivals.drain(..count);
+                if count > 0 {
+                    let told = count as u16;
+                    self.congestion
+                        .handle_report(self.told, told, count, self.now);
+                    self.told = self.told.wrapping_add(told);
+                }
+            }
+            self.now = until;
+        }
+
+        fn limited(&mut self) -> u64 {
+            self.congestion.limited(ESTIMATE_BPS, self.now)
+        }
+    }
+
+    #[test]
+    fn frames_of_another_size_each_do_not_end_a_limit_while_nothing_is_lost() {
+        let mut line = Line::new();
+        while line.limited() == ESTIMATE_BPS {
+            line.send(20);
+            line.wait(Duration::from_millis(33));
+        }
+        // Seven tenths of what the path carries.
+        for packets in [2, 20, 1, 25, 3, 21].into_iter().cycle().take(30) {
+            line.send(packets);
+            line.wait(Duration::from_millis(83));
+            let limited = line.limited();
+            assert!(limited < 2 * THIN_BPS, "{limited}");
+        }
+    }
+
+    #[test]
+    fn what_a_probe_takes_is_not_what_is_needed() {
+        let mut line = Line::new();
+        line.send(1);
+        line.wait(Duration::from_secs(2));
+        line.send(50);
+        line.wait(Duration::from_millis(20));
+        assert_eq!(line.congestion.sent_bps(line.now), 480_000);
+        line.wait(Duration::from_secs(1));
+        assert_eq!(line.congestion.sent_bps(line.now), 0);
+    }
 
     #[test]
     fn reports_that_lie_neither_raise_what_may_be_sent_nor_stop_it() {

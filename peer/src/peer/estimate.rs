@@ -35,7 +35,7 @@ impl Peer {
         let limited = self.congestion.limited(self.estimate_bps, now);
         let bitrate_bps = limited.clamp(range.min_bps, range.max_bps);
         self.probing
-            .handle_estimate(bitrate_bps, self.congestion.sent_bps(), now);
+            .handle_estimate(bitrate_bps, self.congestion.sent_bps(now), now);
         if !self.rest.is_resting() {
             self.probe(now);
         }

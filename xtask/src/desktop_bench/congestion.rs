@@ -34,8 +34,9 @@ const DROPPED_KBIT: u64 = 2_000;
 /// The bucket holds a few packets; the queue behind it two seconds, so that nothing is lost to it.
 const BURST: &str = "6kb";
 const QUEUE_BYTES: &str = "500000";
-/// The estimate has found the rate, and how long the low rate is looked at.
-const BEFORE: Duration = Duration::from_secs(8);
+/// Until the rate has been looked for (probes of 65 kB, 5 s apart: one that meets the drop would wait
+/// 260 ms by itself), and how long the low rate is looked at.
+const BEFORE: Duration = Duration::from_secs(16);
 const AFTER: Duration = Duration::from_secs(8);
 /// Over which the offered rate is counted.
 const RATE_WINDOW: Duration = Duration::from_millis(100);

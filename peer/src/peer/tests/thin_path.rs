@@ -7,6 +7,11 @@ use super::*;
 const WIDE_BPS: u64 = 20_000_000;
 const THIN_BPS: u64 = 2_000_000;
 const FRAME_INTERVAL: Duration = Duration::from_millis(33);
+/// What a scrolled line takes, a quarter more than the thin path carries, and when the next one comes.
+const LINE_BYTES: std::ops::Range<usize> = 4_200..6_200;
+const LINE_INTERVAL_US: std::ops::Range<u64> = 14_000..19_300;
+/// The sender sends when less than this is under way, at the rate it was told.
+const BACKLOG_MAX: Duration = Duration::from_millis(50);
 /// What the network lets wait before it loses the newest.
 const ROOM_BYTES: u64 = 500_000;
 
@@ -150,4 +155,38 @@ fn while_little_moves_no_burst_of_ours_waits_in_front_of_the_next_frame() {
         }
     }
     assert!(worst < Duration::from_millis(5), "{worst:?}");
+}
+
+/// A terminal that scrolls 60 lines a second, as many of them as the sender may send; returns the
+/// longest that anything waits.
+fn scroll_for(world: &mut World, time: Duration) -> Duration {
+    let until = world.now + time;
+    let (mut worst, mut backlog) = (Duration::ZERO, 0.0);
+    while world.now < until {
+        let bytes_per_second = told(world) as f64 / 8.0;
+        if backlog <= bytes_per_second * BACKLOG_MAX.as_secs_f64() {
+            let len = world.rng.random_range(LINE_BYTES);
+            world.send_frame(len, false).unwrap();
+            backlog += len as f64;
+        }
+        let next = world.now + Duration::from_micros(world.rng.random_range(LINE_INTERVAL_US));
+        backlog -= bytes_per_second * (next - world.now).as_secs_f64();
+        backlog = backlog.max(0.0);
+        while world.now < next {
+            world.run_for(Duration::from_millis(2));
+            worst = worst.max(waits(world));
+        }
+    }
+    worst
+}
+
+#[test]
+fn where_a_quarter_too_much_is_sent_the_queue_stays_shorter_than_a_sixth_of_a_second() {
+    let mut world = World::connected();
+    world.thin = Some(Bucket::new(WIDE_BPS, world.now));
+    // Until the rate has been looked for.
+    scroll_for(&mut world, Duration::from_secs(20));
+    set_rate(&mut world, THIN_BPS);
+    let worst = scroll_for(&mut world, Duration::from_secs(8));
+    assert!(worst < Duration::from_millis(166), "{worst:?}");
 }
