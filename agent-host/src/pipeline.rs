@@ -232,14 +232,18 @@ impl Pipeline {
             kind,
             blocks,
             qp: self.qp_for(kind, blocks),
+            finer_than: None,
         };
         let last = picture.last_qp();
         if kind == FrameKind::Key || blocks == 0 || plan.qp >= last {
             return plan;
         }
-        plan.qp = self.qp_for(kind, picture.worse_than(plan.qp).blocks);
+        let worse = picture.worse_than(plan.qp).blocks;
+        let content = Content::of(kind, self.waited);
+        plan.qp = self.rate.finer_qp_for(content, worse, last, &self.bounds);
         if plan.qp < last {
             plan.blocks = picture.plan_refined(plan.qp, usize::MAX).blocks;
+            plan.finer_than = Some(last);
         } else {
             plan.qp = last;
         }
@@ -253,6 +257,7 @@ impl Pipeline {
             kind: FrameKind::Delta,
             blocks: picture.plan().blocks,
             qp: picture.last_qp(),
+            finer_than: None,
         }
     }
 
@@ -265,6 +270,7 @@ impl Pipeline {
             kind: FrameKind::Delta,
             blocks: picture.plan_refined(qp, blocks_max).blocks,
             qp,
+            finer_than: None,
         }
     }
 
@@ -282,15 +288,24 @@ impl Pipeline {
         self.rate.qp_for(content, blocks, &self.bounds)
     }
 
-    /// A frame was coded and handed over.
-    pub fn handle_coded(&mut self, coded: Coded, now: Instant) {
+    /// The planned frame was coded and handed over.
+    pub fn handle_coded(&mut self, coded: Plan, bytes: usize, now: Instant) {
         let waited = match coded.pass {
             Pass::Interactive => self.waited,
             Pass::Refine => Duration::ZERO,
         };
         let content = Content::of(coded.kind, waited);
-        self.rate
-            .handle_coded(content, coded.blocks, coded.qp, coded.bytes, now);
+        match coded.finer_than {
+            None => self
+                .rate
+                .handle_coded(content, coded.blocks, coded.qp, bytes),
+            Some(last) => {
+                let qps = (last, coded.qp);
+                self.rate
+                    .handle_finer_coded(content, coded.blocks, qps, bytes);
+            }
+        }
+        self.rate.handle_sent(bytes, now);
         self.last_frame_at = Some(now);
         self.was_keep_alive = coded.kind == FrameKind::Delta && coded.blocks == 0;
         if coded.pass == Pass::Interactive && coded.blocks > 0 {
@@ -360,16 +375,8 @@ pub struct Plan {
     pub kind: FrameKind,
     pub blocks: usize,
     pub qp: Qp,
-}
-
-/// What became of a step.
-#[derive(Clone, Copy, Debug)]
-pub struct Coded {
-    pub pass: Pass,
-    pub kind: FrameKind,
-    pub blocks: usize,
-    pub qp: Qp,
-    pub bytes: usize,
+    /// The quantiser of the frame before, of an interactive frame that is finer.
+    pub finer_than: Option<Qp>,
 }
 
 #[cfg(test)]

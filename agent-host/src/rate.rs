@@ -7,7 +7,8 @@
 //!
 //! A frame that had to wait for the wire shows what has moved on: where the search for motion finds
 //! nothing, a macroblock costs about five times as much as one that moved a little. So such frames
-//! are foretold from their like.
+//! are foretold from their like. A frame that is finer than the one before carries besides what that
+//! one left out, where nothing moved, too: many times what the motion takes.
 
 use std::time::{Duration, Instant};
 
@@ -31,9 +32,12 @@ pub const QP_WORST: Qp = Qp(44);
 const QP_REFERENCE: Qp = Qp(24);
 /// Bytes per macroblock at [`QP_REFERENCE`] before anything was coded: dense text.
 const COST_START: f64 = 40.0;
-/// Damage that waited so long for the wire makes a late frame: several of a film or a scroll were
+/// What a coarser frame left out of a macroblock, at least and at most: of a plain one, and of dense
+/// text whose motion was found.
+const FINER_COST: std::ops::Range<f64> = 4.0..200.0;
+/// Damage that waited so long for the wire makes a late frame: two or more of a film or a scroll were
 /// left out.
-const LATE_AFTER: Duration = Duration::from_millis(80);
+const LATE_AFTER: Duration = Duration::from_millis(40);
 /// Weight of the newest frame in the running cost.
 const COST_WEIGHT: f64 = 0.5;
 /// Frames of fewer macroblocks say little about the next one.
@@ -68,6 +72,8 @@ pub struct Rate {
     key_cost: f64,
     fresh_cost: f64,
     late_cost: f64,
+    /// Of what a coarser frame left out.
+    finer_cost: f64,
     /// Bytes handed over and not yet carried, at `backlog_at`.
     backlog: f64,
     backlog_at: Instant,
@@ -80,6 +86,7 @@ impl Rate {
             key_cost: COST_START,
             fresh_cost: COST_START,
             late_cost: COST_START,
+            finer_cost: COST_START,
             backlog: 0.0,
             backlog_at: now,
         }
@@ -96,15 +103,40 @@ impl Rate {
 
     /// The quantiser for an interactive frame that codes `blocks` macroblocks, within `bounds`.
     pub fn qp_for(&self, content: Content, blocks: usize, bounds: &Bounds) -> Qp {
+        self.qp_at(
+            self.bytes_each(blocks) / self.cost(content),
+            content,
+            blocks,
+            bounds,
+        )
+    }
+
+    /// The same for a frame after one with the quantiser `last`, if it is finer than that one; else it
+    /// says nothing. `blocks` are all that are worse than it.
+    pub fn finer_qp_for(&self, content: Content, blocks: usize, last: Qp, bounds: &Bounds) -> Qp {
+        let left_out = self.finer_cost * scale(last);
+        let cost = self.cost(content) + self.finer_cost;
+        self.qp_at(
+            (self.bytes_each(blocks) + left_out) / cost,
+            content,
+            blocks,
+            bounds,
+        )
+    }
+
+    /// What a macroblock may take.
+    fn bytes_each(&self, blocks: usize) -> f64 {
+        self.bytes_in(FRAME_TIME_MAX).max(1.0) / blocks as f64
+    }
+
+    /// The finest quantiser of no more than this [`scale`], within `bounds`.
+    fn qp_at(&self, scale: f64, content: Content, blocks: usize, bounds: &Bounds) -> Qp {
         let soon = self.blocks_within(FINE_TIME_MAX, bounds.fine, content);
         let is_small = content != Content::Key && blocks <= soon;
         let finest = if is_small { bounds.fine } else { bounds.sharp };
-        let worst = bounds.worst;
-        let budget = self.bytes_in(FRAME_TIME_MAX).max(1.0);
-        let foretold = blocks as f64 * self.cost(content);
-        let steps = 6.0 * (foretold / budget).log2();
+        let steps = -6.0 * scale.log2();
         let qp = f64::from(QP_REFERENCE.0) + steps.ceil();
-        let qp = qp.min(f64::from(worst.0)).max(f64::from(finest.0));
+        let qp = qp.min(f64::from(bounds.worst.0)).max(f64::from(finest.0));
         // In 0..=51 after both; NaN and -inf (no blocks) become the finest.
         Qp((qp as u8).max(finest.0))
     }
@@ -117,32 +149,45 @@ impl Rate {
 
     /// How many macroblocks at `qp` are carried in `time`.
     fn blocks_within(&self, time: Duration, qp: Qp, content: Content) -> usize {
-        let steps = f64::from(QP_REFERENCE.0) - f64::from(qp.0);
-        let bytes_each = self.cost(content) * (steps / 6.0).exp2();
+        let bytes_each = self.cost(content) * scale(qp);
         (self.bytes_in(time) / bytes_each.max(0.1)) as usize
     }
 
-    pub fn handle_coded(
-        &mut self,
-        content: Content,
-        blocks: usize,
-        qp: Qp,
-        bytes: usize,
-        now: Instant,
-    ) {
-        self.drain(now);
-        self.backlog += bytes as f64;
+    /// A frame of such content took so many bytes.
+    pub fn handle_coded(&mut self, content: Content, blocks: usize, qp: Qp, bytes: usize) {
         if blocks < BLOCKS_TELLING {
             return;
         }
-        let steps = f64::from(qp.0) - f64::from(QP_REFERENCE.0);
-        let seen = bytes as f64 / blocks as f64 * (steps / 6.0).exp2();
+        let seen = bytes as f64 / blocks as f64 / scale(qp);
         let cost = match content {
             Content::Key => &mut self.key_cost,
             Content::Fresh => &mut self.fresh_cost,
             Content::Late => &mut self.late_cost,
         };
         *cost += (seen - *cost) * COST_WEIGHT;
+    }
+
+    /// The same of a frame whose quantiser is the second of `qps`, after one with the first.
+    pub fn handle_finer_coded(
+        &mut self,
+        content: Content,
+        blocks: usize,
+        qps: (Qp, Qp),
+        bytes: usize,
+    ) {
+        let (before, after) = (scale(qps.0), scale(qps.1));
+        if blocks < BLOCKS_TELLING || after <= before {
+            return;
+        }
+        let beside_motion = bytes as f64 / blocks as f64 - self.cost(content) * after;
+        let seen = (beside_motion / (after - before)).clamp(FINER_COST.start, FINER_COST.end);
+        self.finer_cost += (seen - self.finer_cost) * COST_WEIGHT;
+    }
+
+    /// So many bytes were handed over.
+    pub fn handle_sent(&mut self, bytes: usize, now: Instant) {
+        self.drain(now);
+        self.backlog += bytes as f64;
     }
 
     /// When the wire is free enough for another frame; `None` means now.
@@ -170,6 +215,11 @@ impl Rate {
         self.backlog = (self.backlog - carried).max(0.0);
         self.backlog_at = now;
     }
+}
+
+/// Six steps of the quantiser halve what a macroblock takes; 1 at [`QP_REFERENCE`].
+fn scale(qp: Qp) -> f64 {
+    ((f64::from(QP_REFERENCE.0) - f64::from(qp.0)) / 6.0).exp2()
 }
 
 #[cfg(test)]
@@ -201,7 +251,7 @@ mod tests {
         let now = Instant::now();
         let mut rate = Rate::new(20_000_000, now);
         for _ in 0..8 {
-            rate.handle_coded(Content::Key, BLOCKS_1080P, Qp(24), 8 * BLOCKS_1080P, now);
+            rate.handle_coded(Content::Key, BLOCKS_1080P, Qp(24), 8 * BLOCKS_1080P);
         }
         let qp = rate.qp_for(Content::Key, BLOCKS_1080P, &AUTO);
         let bytes = 8.0 * BLOCKS_1080P as f64 * (f64::from(24 - i16::from(qp.0)) / 6.0).exp2();
@@ -222,7 +272,7 @@ mod tests {
         let mut rate = Rate::new(8_000_000, now);
         assert_eq!(rate.ready_at(now), None);
         // 150 ms worth of bytes: 100 ms until only 50 are left.
-        rate.handle_coded(Content::Fresh, 100, Qp(24), 150_000, now);
+        rate.handle_sent(150_000, now);
         assert_eq!(rate.ready_at(now), Some(now + Duration::from_millis(100)));
         assert_eq!(rate.ready_at(now + Duration::from_millis(100)), None);
     }
@@ -233,11 +283,43 @@ mod tests {
         let mut rate = Rate::new(2_000_000, now);
         // A film of which every frame was sent: a byte for each macroblock.
         for _ in 0..20 {
-            rate.handle_coded(Content::Fresh, BLOCKS_1080P, Qp(24), BLOCKS_1080P, now);
+            rate.handle_coded(Content::Fresh, BLOCKS_1080P, Qp(24), BLOCKS_1080P);
         }
         let waited = Content::of(FrameKind::Delta, Duration::from_millis(100));
         assert_eq!(rate.qp_for(waited, BLOCKS_1080P, &AUTO), QP_WORST);
         let fresh = Content::of(FrameKind::Delta, Duration::from_millis(20));
         assert_eq!(rate.qp_for(fresh, BLOCKS_1080P, &AUTO), QP_SHARP);
+    }
+
+    /// A terminal of 2,000 macroblocks scrolls: 3 bytes each, and 60 for what a coarser frame left out.
+    #[test]
+    fn a_frame_that_is_finer_is_foretold_with_what_the_one_before_left_out() {
+        const BLOCKS: usize = 2_000;
+        let mut rate = Rate::new(2_000_000, Instant::now());
+        let bytes_of = |last: Qp, qp: Qp| {
+            let left_out = 60.0 * (scale(qp) - scale(last)).max(0.0);
+            (BLOCKS as f64 * (3.0 * scale(qp) + left_out)) as usize
+        };
+        let mut last = Qp(40);
+        let mut learned = 0;
+        for _ in 0..40 {
+            let qp = rate.finer_qp_for(Content::Fresh, BLOCKS, last, &AUTO);
+            if qp < last {
+                let bytes = bytes_of(last, qp);
+                let on_wire = Duration::from_secs_f64(bytes as f64 * 8.0 / 2e6);
+                // What a step costs is learned.
+                assert!(
+                    learned < 4 || on_wire < Duration::from_millis(75),
+                    "{on_wire:?}"
+                );
+                rate.handle_finer_coded(Content::Fresh, BLOCKS, (last, qp), bytes);
+                learned += 1;
+                last = qp;
+            } else {
+                rate.handle_coded(Content::Fresh, BLOCKS, last, bytes_of(last, last));
+            }
+        }
+        // Another step would take more than 50 ms.
+        assert_eq!(last, Qp(26));
     }
 }

@@ -16,7 +16,7 @@ use crate::encode::{self, EncodeError, Encoder, EncoderName, FrameKind, Order};
 use crate::io::capture::{ReadTimes, Screen, ScreenEvent, Watched};
 use crate::io::wait::{Inbox, Outbox, mailbox, release_free_memory};
 use crate::picture::{Pass, Picture};
-use crate::pipeline::{Coded, Pipeline, Plan, Step, Watchers};
+use crate::pipeline::{Pipeline, Plan, Step, Watchers};
 use crate::stats::{FrameCost, StatsWindow};
 
 /// Assumed until the first estimate: a local network.
@@ -463,6 +463,7 @@ impl ScreenThread {
                 kind: FrameKind::Delta,
                 blocks: 0,
                 qp,
+                finer_than: None,
             };
             self.hand_over(data, plan, Times::now(), stage);
             return Ok(());
@@ -491,14 +492,9 @@ impl ScreenThread {
 
     fn hand_over(&mut self, data: Arc<[u8]>, plan: Plan, times: Times, stage: &Stage) {
         let coded_at = Instant::now();
-        let coded = Coded {
-            pass: plan.pass,
-            kind: plan.kind,
-            blocks: plan.blocks,
-            qp: plan.qp,
-            bytes: data.len(),
-        };
-        self.pipeline.handle_coded(coded, coded_at);
+        let (bytes, bps) = (data.len(), self.pipeline.rate().bitrate_bps());
+        tracing::trace!(?plan, bytes, bps, cost = ?times.cost(coded_at), "frame");
+        self.pipeline.handle_coded(plan, bytes, coded_at);
         if plan.pass == Pass::Interactive {
             self.chromas.handle_coded(plan.blocks, coded_at);
         }
@@ -521,7 +517,6 @@ impl ScreenThread {
         if missed {
             self.pipeline.handle_key_wanted(now);
         }
-        tracing::trace!(bytes = frame.data.len(), key = frame.key, cost = ?frame.cost, "frame");
         self.stats
             .handle_frame(frame.cost, frame.chroma, now - frame.cost.coded_at);
         if let Some(stats) = self.stats.poll(now) {

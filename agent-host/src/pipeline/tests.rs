@@ -25,16 +25,14 @@ fn watched(now: Instant) -> Pipeline {
 }
 
 fn coded(pipeline: &mut Pipeline, pass: Pass, kind: FrameKind, qp: Qp, now: Instant) {
-    pipeline.handle_coded(
-        Coded {
-            pass,
-            kind,
-            blocks: 4,
-            qp,
-            bytes: 200,
-        },
-        now,
-    );
+    let plan = Plan {
+        pass,
+        kind,
+        blocks: 4,
+        qp,
+        finer_than: None,
+    };
+    pipeline.handle_coded(plan, 200, now);
 }
 
 fn ms(n: u64) -> Duration {
@@ -114,14 +112,14 @@ fn a_lone_frame_is_followed_by_another_within_a_fifth_of_a_second() {
 }
 
 fn kept_alive(pipeline: &mut Pipeline, now: Instant) {
-    let coded = Coded {
+    let plan = Plan {
         pass: Pass::Interactive,
         kind: FrameKind::Delta,
         blocks: 0,
         qp: QP_SHARP,
-        bytes: 20,
+        finer_than: None,
     };
-    pipeline.handle_coded(coded, now);
+    pipeline.handle_coded(plan, 20, now);
 }
 
 /// Frames of a second of full motion; where frames are saved, the pointer moves all the time.
@@ -280,16 +278,14 @@ fn on_a_full_wire_frames_wait_and_their_damage_adds_up() {
     pipeline.handle_estimate(8_000_000, t1);
     pipeline.handle_damage(BOX, t1);
     assert!(is_delta(pipeline.poll_step(t1)));
-    pipeline.handle_coded(
-        Coded {
-            pass: Pass::Interactive,
-            kind: FrameKind::Delta,
-            blocks: 4,
-            qp: QP_SHARP,
-            bytes: 150_000,
-        },
-        t1,
-    );
+    let plan = Plan {
+        pass: Pass::Interactive,
+        kind: FrameKind::Delta,
+        blocks: 4,
+        qp: QP_SHARP,
+        finer_than: None,
+    };
+    pipeline.handle_coded(plan, 150_000, t1);
     let far = Rect::new(900, 900, 20, 20);
     pipeline.handle_damage(BOX, t1 + ms(1));
     pipeline.handle_damage(far, t1 + ms(2));

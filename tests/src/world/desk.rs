@@ -10,7 +10,7 @@ use agent_host::encode::FrameKind;
 use agent_host::input::InputEvent;
 use agent_host::offer::Offerer;
 use agent_host::picture::Pass;
-use agent_host::pipeline::{Coded, Pipeline, Step, Watchers};
+use agent_host::pipeline::{Pipeline, Plan, Step, Watchers};
 use agent_host::registration::{Registration, SocketWish};
 use agent_host::session::{Deed, Session};
 use peer::{BitrateRange, Channel, CloseReason, Event, OutgoingFrame, Peer, Side, Transmit, Via};
@@ -284,14 +284,14 @@ impl Desk {
         };
         let qp = self.pipeline.qp_for(kind, blocks);
         let data = access_unit(len, kind == FrameKind::Key);
-        let coded = Coded {
+        let plan = Plan {
             pass,
             kind,
             blocks,
             qp,
-            bytes: data.len(),
+            finer_than: None,
         };
-        self.pipeline.handle_coded(coded, now);
+        self.pipeline.handle_coded(plan, data.len(), now);
         self.frames += 1;
         let frame = OutgoingFrame {
             data: data.into(),
