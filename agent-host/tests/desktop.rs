@@ -358,10 +358,29 @@ fn a_grey_screen_stays_4_2_0_and_so_does_a_coloured_one_where_the_operator_says_
     }
 }
 
+/// On a display that no other test is given: those get the lowest number that is free, which may be
+/// the one of a server that just ended.
+fn own_server(number: u32, size: &str) -> KillOnDrop {
+    let server = Command::new("Xvfb")
+        .arg(format!(":{number}"))
+        .args(["-screen", "0", &format!("{size}x24")])
+        .args(["-noreset", "-nolisten", "tcp"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    KillOnDrop(server)
+}
+
 #[test]
 fn a_display_that_goes_away_is_said_and_come_back_to() {
-    let server = Xvfb::start("320x240").unwrap();
-    let display = server.display.clone();
+    let number = 1000 + std::process::id() % 30_000;
+    let server = own_server(number, "320x240");
+    let display = format!(":{number}");
+    let until = Instant::now() + PATIENCE;
+    while x11rb::connect(Some(&display)).is_err() {
+        assert!(Instant::now() < until, "no X server at {display}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let (reports, reported) = channel();
     let report = Box::new(move |report| drop(reports.send(report)));
     let screen = screen::start(&display, EncoderName::X264, Chroma::Yuv444, report).unwrap();
@@ -375,12 +394,7 @@ fn a_display_that_goes_away_is_said_and_come_back_to() {
 
     drop(server);
     assert_eq!(next(), ScreenReport::Captured(false));
-    let again = Command::new("Xvfb")
-        .args([&display, "-screen", "0", "400x300x24", "-nolisten", "tcp"])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let again = KillOnDrop(again);
+    let again = own_server(number, "400x300");
     assert_eq!(next(), ScreenReport::Captured(true));
     while frames.recv_timeout(PATIENCE).is_ok_and(|frame| !frame.key) {}
     drop(again);
