@@ -240,7 +240,7 @@ impl Pipeline {
         }
         let worse = picture.worse_than(plan.qp).blocks;
         let content = Content::of(kind, self.waited);
-        plan.qp = self.rate.finer_qp_for(content, worse, last, &self.bounds);
+        plan.qp = self.rate.qp_for(content, worse, Some(last), &self.bounds);
         if plan.qp < last {
             plan.blocks = picture.plan_refined(plan.qp, usize::MAX).blocks;
             plan.finer_than = Some(last);
@@ -285,7 +285,7 @@ impl Pipeline {
     /// The quantiser for an interactive frame of so many macroblocks.
     pub fn qp_for(&self, kind: FrameKind, blocks: usize) -> Qp {
         let content = Content::of(kind, self.waited);
-        self.rate.qp_for(content, blocks, &self.bounds)
+        self.rate.qp_for(content, blocks, None, &self.bounds)
     }
 
     /// The planned frame was coded and handed over.
@@ -295,16 +295,9 @@ impl Pipeline {
             Pass::Refine => Duration::ZERO,
         };
         let content = Content::of(coded.kind, waited);
-        match coded.finer_than {
-            None => self
-                .rate
-                .handle_coded(content, coded.blocks, coded.qp, bytes),
-            Some(last) => {
-                let qps = (last, coded.qp);
-                self.rate
-                    .handle_finer_coded(content, coded.blocks, qps, bytes);
-            }
-        }
+        let (blocks, qp, finer_than) = (coded.blocks, coded.qp, coded.finer_than);
+        self.rate
+            .handle_coded(content, blocks, qp, finer_than, bytes);
         self.rate.handle_sent(bytes, now);
         self.last_frame_at = Some(now);
         self.was_keep_alive = coded.kind == FrameKind::Delta && coded.blocks == 0;

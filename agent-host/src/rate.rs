@@ -101,40 +101,26 @@ impl Rate {
         self.bitrate_bps = bitrate_bps.max(1);
     }
 
-    /// The quantiser for an interactive frame that codes `blocks` macroblocks, within `bounds`.
-    pub fn qp_for(&self, content: Content, blocks: usize, bounds: &Bounds) -> Qp {
-        self.qp_at(
-            self.bytes_each(blocks) / self.cost(content),
-            content,
-            blocks,
-            bounds,
-        )
-    }
-
-    /// The same for a frame after one with the quantiser `last`, if it is finer than that one; else it
-    /// says nothing. `blocks` are all that are worse than it.
-    pub fn finer_qp_for(&self, content: Content, blocks: usize, last: Qp, bounds: &Bounds) -> Qp {
-        let left_out = self.finer_cost * scale(last);
-        let cost = self.cost(content) + self.finer_cost;
-        self.qp_at(
-            (self.bytes_each(blocks) + left_out) / cost,
-            content,
-            blocks,
-            bounds,
-        )
-    }
-
-    /// What a macroblock may take.
-    fn bytes_each(&self, blocks: usize) -> f64 {
-        self.bytes_in(FRAME_TIME_MAX).max(1.0) / blocks as f64
-    }
-
-    /// The finest quantiser of no more than this [`scale`], within `bounds`.
-    fn qp_at(&self, scale: f64, content: Content, blocks: usize, bounds: &Bounds) -> Qp {
+    /// The quantiser for an interactive frame that codes `blocks` macroblocks, within `bounds`. With
+    /// `finer_than`, the quantiser of the frame before, for one that is finer: it codes what that one
+    /// left out, too. An answer that is not finer says nothing then.
+    pub fn qp_for(
+        &self,
+        content: Content,
+        blocks: usize,
+        finer_than: Option<Qp>,
+        bounds: &Bounds,
+    ) -> Qp {
         let soon = self.blocks_within(FINE_TIME_MAX, bounds.fine, content);
         let is_small = content != Content::Key && blocks <= soon;
         let finest = if is_small { bounds.fine } else { bounds.sharp };
-        let steps = -6.0 * scale.log2();
+        let budget = self.bytes_in(FRAME_TIME_MAX).max(1.0);
+        let (mut cost, mut each) = (self.cost(content), budget / blocks as f64);
+        if let Some(last) = finer_than {
+            cost += self.finer_cost;
+            each += self.finer_cost * scale(last);
+        }
+        let steps = 6.0 * (cost / each).log2();
         let qp = f64::from(QP_REFERENCE.0) + steps.ceil();
         let qp = qp.min(f64::from(bounds.worst.0)).max(f64::from(finest.0));
         // In 0..=51 after both; NaN and -inf (no blocks) become the finest.
@@ -153,35 +139,31 @@ impl Rate {
         (self.bytes_in(time) / bytes_each.max(0.1)) as usize
     }
 
-    /// A frame of such content took so many bytes.
-    pub fn handle_coded(&mut self, content: Content, blocks: usize, qp: Qp, bytes: usize) {
-        if blocks < BLOCKS_TELLING {
-            return;
-        }
-        let seen = bytes as f64 / blocks as f64 / scale(qp);
-        let cost = match content {
-            Content::Key => &mut self.key_cost,
-            Content::Fresh => &mut self.fresh_cost,
-            Content::Late => &mut self.late_cost,
-        };
-        *cost += (seen - *cost) * COST_WEIGHT;
-    }
-
-    /// The same of a frame whose quantiser is the second of `qps`, after one with the first.
-    pub fn handle_finer_coded(
+    /// A frame for which [`qp_for`](Self::qp_for) was asked took so many bytes.
+    pub fn handle_coded(
         &mut self,
         content: Content,
         blocks: usize,
-        qps: (Qp, Qp),
+        qp: Qp,
+        finer_than: Option<Qp>,
         bytes: usize,
     ) {
-        let (before, after) = (scale(qps.0), scale(qps.1));
-        if blocks < BLOCKS_TELLING || after <= before {
+        if blocks < BLOCKS_TELLING {
             return;
         }
-        let beside_motion = bytes as f64 / blocks as f64 - self.cost(content) * after;
-        let seen = (beside_motion / (after - before)).clamp(FINER_COST.start, FINER_COST.end);
-        self.finer_cost += (seen - self.finer_cost) * COST_WEIGHT;
+        let each = bytes as f64 / blocks as f64;
+        let (cost, seen) = match finer_than.filter(|last| qp < *last) {
+            None => (self.cost_mut(content), each / scale(qp)),
+            Some(last) => {
+                let left_out = each - self.cost(content) * scale(qp);
+                let seen = left_out / (scale(qp) - scale(last));
+                (
+                    &mut self.finer_cost,
+                    seen.clamp(FINER_COST.start, FINER_COST.end),
+                )
+            }
+        };
+        *cost += (seen - *cost) * COST_WEIGHT;
     }
 
     /// So many bytes were handed over.
@@ -203,6 +185,14 @@ impl Rate {
             Content::Key => self.key_cost,
             Content::Fresh => self.fresh_cost,
             Content::Late => self.late_cost,
+        }
+    }
+
+    fn cost_mut(&mut self, content: Content) -> &mut f64 {
+        match content {
+            Content::Key => &mut self.key_cost,
+            Content::Fresh => &mut self.fresh_cost,
+            Content::Late => &mut self.late_cost,
         }
     }
 
@@ -232,18 +222,21 @@ mod tests {
     #[test]
     fn a_typed_character_is_fine_at_once_and_a_whole_screen_on_a_thin_line_is_coarse() {
         let rate = Rate::new(2_000_000, Instant::now());
-        assert_eq!(rate.qp_for(Content::Fresh, 2, &AUTO), QP_FINE);
-        assert_eq!(rate.qp_for(Content::Key, BLOCKS_1080P, &AUTO), QP_WORST);
-        assert_eq!(rate.qp_for(Content::Fresh, 0, &AUTO), QP_FINE);
+        assert_eq!(rate.qp_for(Content::Fresh, 2, None, &AUTO), QP_FINE);
+        assert_eq!(
+            rate.qp_for(Content::Key, BLOCKS_1080P, None, &AUTO),
+            QP_WORST
+        );
+        assert_eq!(rate.qp_for(Content::Fresh, 0, None, &AUTO), QP_FINE);
     }
 
     #[test]
     fn what_would_wait_for_its_own_fineness_is_sharp_first() {
         let rate = Rate::new(20_000_000, Instant::now());
         // 10,000 bytes in 4 ms at 40 · 2^(10/6) bytes each.
-        assert_eq!(rate.qp_for(Content::Fresh, 78, &AUTO), QP_FINE);
-        assert_eq!(rate.qp_for(Content::Fresh, 79, &AUTO), QP_SHARP);
-        assert_eq!(rate.qp_for(Content::Key, 78, &AUTO), QP_SHARP);
+        assert_eq!(rate.qp_for(Content::Fresh, 78, None, &AUTO), QP_FINE);
+        assert_eq!(rate.qp_for(Content::Fresh, 79, None, &AUTO), QP_SHARP);
+        assert_eq!(rate.qp_for(Content::Key, 78, None, &AUTO), QP_SHARP);
     }
 
     #[test]
@@ -251,9 +244,9 @@ mod tests {
         let now = Instant::now();
         let mut rate = Rate::new(20_000_000, now);
         for _ in 0..8 {
-            rate.handle_coded(Content::Key, BLOCKS_1080P, Qp(24), 8 * BLOCKS_1080P);
+            rate.handle_coded(Content::Key, BLOCKS_1080P, Qp(24), None, 8 * BLOCKS_1080P);
         }
-        let qp = rate.qp_for(Content::Key, BLOCKS_1080P, &AUTO);
+        let qp = rate.qp_for(Content::Key, BLOCKS_1080P, None, &AUTO);
         let bytes = 8.0 * BLOCKS_1080P as f64 * (f64::from(24 - i16::from(qp.0)) / 6.0).exp2();
         let on_wire = Duration::from_secs_f64(bytes * 8.0 / 20e6);
         assert!(on_wire <= FRAME_TIME_MAX, "{qp:?} takes {on_wire:?}");
@@ -283,12 +276,12 @@ mod tests {
         let mut rate = Rate::new(2_000_000, now);
         // A film of which every frame was sent: a byte for each macroblock.
         for _ in 0..20 {
-            rate.handle_coded(Content::Fresh, BLOCKS_1080P, Qp(24), BLOCKS_1080P);
+            rate.handle_coded(Content::Fresh, BLOCKS_1080P, Qp(24), None, BLOCKS_1080P);
         }
         let waited = Content::of(FrameKind::Delta, Duration::from_millis(100));
-        assert_eq!(rate.qp_for(waited, BLOCKS_1080P, &AUTO), QP_WORST);
+        assert_eq!(rate.qp_for(waited, BLOCKS_1080P, None, &AUTO), QP_WORST);
         let fresh = Content::of(FrameKind::Delta, Duration::from_millis(20));
-        assert_eq!(rate.qp_for(fresh, BLOCKS_1080P, &AUTO), QP_SHARP);
+        assert_eq!(rate.qp_for(fresh, BLOCKS_1080P, None, &AUTO), QP_SHARP);
     }
 
     /// A terminal of 2,000 macroblocks scrolls: 3 bytes each, and 60 for what a coarser frame left out.
@@ -303,7 +296,7 @@ mod tests {
         let mut last = Qp(40);
         let mut learned = 0;
         for _ in 0..40 {
-            let qp = rate.finer_qp_for(Content::Fresh, BLOCKS, last, &AUTO);
+            let qp = rate.qp_for(Content::Fresh, BLOCKS, Some(last), &AUTO);
             if qp < last {
                 let bytes = bytes_of(last, qp);
                 let on_wire = Duration::from_secs_f64(bytes as f64 * 8.0 / 2e6);
@@ -312,11 +305,11 @@ mod tests {
                     learned < 4 || on_wire < Duration::from_millis(75),
                     "{on_wire:?}"
                 );
-                rate.handle_finer_coded(Content::Fresh, BLOCKS, (last, qp), bytes);
+                rate.handle_coded(Content::Fresh, BLOCKS, qp, Some(last), bytes);
                 learned += 1;
                 last = qp;
             } else {
-                rate.handle_coded(Content::Fresh, BLOCKS, last, bytes_of(last, last));
+                rate.handle_coded(Content::Fresh, BLOCKS, last, None, bytes_of(last, last));
             }
         }
         // Another step would take more than 50 ms.

@@ -7,7 +7,8 @@
 //! Rule: what waits is the round trip of the newest packet that arrived, beyond the shortest of
 //! late. Too much of it in two reports running (draft-holmer-rmcat-transport-wide-cc-extensions-01),
 //! while less arrives than was sent, sets a limit below what arrives, deeper the more waits. From
-//! then on the limit decides, and grows while nothing waits, until the estimate has caught up.
+//! then on the limit decides, and grows while nothing waits, until the estimate has caught up, or
+//! packets are lost while none wait.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -57,7 +58,9 @@ struct Sent {
 struct Seen {
     at: Instant,
     newest: Sent,
+    /// How long that one had waited on the way.
     queue: Duration,
+    /// Bytes since the start.
     arrived: f64,
     lost: f64,
 }
@@ -197,7 +200,9 @@ impl Congestion {
             return;
         }
         if !much {
-            self.limit = self.limit.filter(|_| !is_lossy);
+            if is_lossy {
+                self.limit = None;
+            }
             return;
         }
         let (share, carried_bps) = match queue.as_millis() {

@@ -4,7 +4,7 @@
 //! estimate, and whenever more is desired than that. On a path that carries less, all of it waits in
 //! front of the next frame. Rule: never more is desired than the estimate; nothing from half of the
 //! most that is used on; nothing if for [`PROBE_FOR`] neither the estimate rose nor half of it was
-//! used; and nothing for [`REST_AFTER_FALL`]: what is too much for a path does not wait there alone.
+//! used; and nothing for [`PAUSE_AFTER_FALL`], while what was too much still waits on the path.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const PROBE_FOR: Duration = Duration::from_secs(6);
 /// So much more is a rise, and so much less a fall. To find less is not worth the next probe.
 const STEP: f64 = 1.1;
 /// What waits has left by then, and the estimate has settled.
-const REST_AFTER_FALL: Duration = Duration::from_secs(4);
+const PAUSE_AFTER_FALL: Duration = Duration::from_secs(4);
 
 /// The estimate, and when there was a reason to probe last.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ impl Probing {
     /// In bits per second; 0 ends probing.
     pub(crate) fn desired_bps(&self, range: BitrateRange, now: Instant) -> u64 {
         let has_reason = self.reason_at.is_some_and(|at| now < at + PROBE_FOR);
-        let fell = self.fallen_at.is_some_and(|at| now < at + REST_AFTER_FALL);
+        let fell = self.fallen_at.is_some_and(|at| now < at + PAUSE_AFTER_FALL);
         if has_reason && !fell && self.estimate_bps < range.max_bps / 2 {
             self.estimate_bps
         } else {
@@ -100,7 +100,7 @@ mod tests {
         probing.handle_estimate(10_000_000, 2_500_000, now);
         probing.handle_estimate(2_000_000, 2_500_000, now);
         assert_eq!(probing.desired_bps(RANGE, now), 0);
-        let later = now + REST_AFTER_FALL;
+        let later = now + PAUSE_AFTER_FALL;
         probing.handle_estimate(2_100_000, 1_500_000, later);
         assert_eq!(probing.desired_bps(RANGE, later), 2_100_000);
     }

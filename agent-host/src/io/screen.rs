@@ -492,8 +492,12 @@ impl ScreenThread {
 
     fn hand_over(&mut self, data: Arc<[u8]>, plan: Plan, times: Times, stage: &Stage) {
         let coded_at = Instant::now();
-        let (bytes, bps) = (data.len(), self.pipeline.rate().bitrate_bps());
-        tracing::trace!(?plan, bytes, bps, cost = ?times.cost(coded_at), "frame");
+        let bytes = data.len();
+        let rate = self.pipeline.rate();
+        tracing::trace!(
+            ?plan, bytes, bps = rate.bitrate_bps(), cost = ?times.cost(coded_at),
+            "frame"
+        );
         self.pipeline.handle_coded(plan, bytes, coded_at);
         if plan.pass == Pass::Interactive {
             self.chromas.handle_coded(plan.blocks, coded_at);
