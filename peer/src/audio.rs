@@ -1,7 +1,8 @@
 //! Sound out and in: Opus packets of 10 ms, one way, host to viewer.
 //!
 //! Sound has a line of its own and, in the answer, a stream of its own (`a=msid`), so that no
-//! receiver holds pictures back to match it. str0m sends it before any video that waits in the pacer.
+//! receiver holds pictures back to match it. It leaves before any video that waits, in str0m's pacer
+//! or in front of the [`window`](crate::window).
 //! Nothing is sent again: a packet that comes late is of no use. A viewer that offers no sound has
 //! a session without.
 
@@ -48,6 +49,11 @@ impl Audio {
 
     pub(crate) fn is(&self, mid: Mid) -> bool {
         self.mid == Some(mid)
+    }
+
+    /// Whether sound is sent as this payload type.
+    pub(crate) fn sends(&self, payload: u8) -> bool {
+        self.payload.is_some_and(|ours| *ours == payload)
     }
 
     pub(crate) fn send(&mut self, rtc: &mut Rtc, packet: OutgoingAudio) -> Result<(), SendError> {

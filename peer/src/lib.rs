@@ -34,6 +34,7 @@ mod tail;
 #[cfg(test)]
 mod testing;
 mod video;
+mod window;
 
 #[cfg(feature = "io")]
 #[expect(

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use protocol::Secret;
 use protocol::signal::{Candidate, PathMode};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, MediaKind};
@@ -91,6 +92,10 @@ impl Peer {
         let answer = answer.map_err(|error| self.refuse(error, now))?;
         let answer = answer.to_sdp_string();
         self.note_description(&answer);
+        if let Some((ours, _)) = &self.negotiation.described {
+            self.window
+                .handle_description(&remote.ufrag, ours, &remote.password);
+        }
         self.handle_remote_description(&remote, restarts, now);
         Ok(answer)
     }
@@ -217,6 +222,7 @@ fn refused(error: impl std::fmt::Display) -> NegotiationError {
 struct Description {
     sdp: String,
     ufrag: String,
+    password: Secret,
     candidates: Vec<Candidate>,
 }
 
@@ -226,12 +232,13 @@ impl Description {
             return Err(refused("longer than 64 KiB"));
         }
         let (rest, lines) = sdp::split_candidates(sdp);
-        for needed in ["a=fingerprint:", "a=ice-pwd:", "m="] {
-            if sdp::value(&rest, needed).is_none() {
-                return Err(refused(format_args!("no {needed} line")));
-            }
-        }
-        let ufrag = sdp::value(&rest, "a=ice-ufrag:").ok_or_else(|| refused("no a=ice-ufrag"))?;
+        let needed = |prefix| {
+            let line = sdp::value(&rest, prefix);
+            line.ok_or_else(|| refused(format_args!("no {prefix} line")))
+        };
+        needed("a=fingerprint:")?;
+        needed("m=")?;
+        let (ufrag, password) = (needed("a=ice-ufrag:")?, needed("a=ice-pwd:")?);
         let candidates = lines.into_iter().map(|line| Candidate {
             candidate: line.to_owned(),
             mid: None,
@@ -239,6 +246,7 @@ impl Description {
         });
         Ok(Self {
             ufrag: ufrag.to_owned(),
+            password: Secret::new(password),
             candidates: candidates.collect(),
             sdp: rest,
         })

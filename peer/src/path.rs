@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const SILENCE_MAX: Duration = Duration::from_millis(2500);
 /// Checks remembered until their answer; the oldest is forgotten.
 const CHECKS_MAX: usize = 32;
+/// Weight of a round trip in the usual one (RFC 6298 §2).
+const SMOOTHING: f64 = 0.125;
 /// Transaction id of a STUN message: bytes 8 to 20.
 type Transaction = [u8; 12];
 
@@ -20,7 +22,16 @@ pub(crate) struct Liveness {
     heard_at: Option<Instant>,
     silent: bool,
     round_trip: Option<Duration>,
-    checks: VecDeque<(Transaction, Instant)>,
+    usual: Option<Duration>,
+    checks: VecDeque<Check>,
+}
+
+/// Waits for its answer.
+struct Check {
+    transaction: Transaction,
+    at: Instant,
+    /// Nothing was on the way in front of it.
+    is_alone: bool,
 }
 
 /// A datagram, where it came from and where it goes to.
@@ -46,14 +57,18 @@ pub(crate) enum Change {
 }
 
 impl Liveness {
-    /// A packet leaves.
-    pub(crate) fn handle_sent(&mut self, bytes: &[u8], now: Instant) {
+    /// A packet leaves, alone if no video is on the way in front of it.
+    pub(crate) fn handle_sent(&mut self, bytes: &[u8], is_alone: bool, now: Instant) {
         // RFC 8489 §5: a Binding request is 0x0001.
         if let Some(transaction) = transaction(bytes, [0, 1]) {
             if self.checks.len() >= CHECKS_MAX {
                 self.checks.pop_front();
             }
-            self.checks.push_back((transaction, now));
+            self.checks.push_back(Check {
+                transaction,
+                at: now,
+                is_alone,
+            });
         }
     }
 
@@ -61,13 +76,24 @@ impl Liveness {
     pub(crate) fn handle_heard(&mut self, bytes: &[u8], now: Instant) -> Option<Change> {
         self.heard_at = Some(now);
         // A Binding success is 0x0101.
-        if let Some(transaction) = transaction(bytes, [1, 1])
-            && let Some(index) = self.checks.iter().position(|(id, _)| *id == transaction)
-            && let Some((_, sent_at)) = self.checks.remove(index)
-        {
-            self.round_trip = Some(now.saturating_duration_since(sent_at));
+        if let Some(transaction) = transaction(bytes, [1, 1]) {
+            self.handle_answer(transaction, now);
         }
         std::mem::take(&mut self.silent).then_some(Change::SpokeAgain)
+    }
+
+    fn handle_answer(&mut self, transaction: Transaction, now: Instant) {
+        let known = |check: &Check| check.transaction == transaction;
+        let index = self.checks.iter().position(known);
+        let Some(check) = index.and_then(|index| self.checks.remove(index)) else {
+            return;
+        };
+        let round_trip = now.saturating_duration_since(check.at);
+        self.round_trip = Some(round_trip);
+        if check.is_alone {
+            let usual = self.usual.unwrap_or(round_trip);
+            self.usual = Some(usual.mul_f64(1.0 - SMOOTHING) + round_trip.mul_f64(SMOOTHING));
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<Change> {
@@ -90,6 +116,11 @@ impl Liveness {
 
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.round_trip
+    }
+
+    /// Smoothed, of checks behind no video.
+    pub(crate) fn usual_round_trip(&self) -> Option<Duration> {
+        self.usual
     }
 }
 
@@ -116,14 +147,26 @@ mod tests {
     fn the_answer_to_a_check_tells_the_round_trip() {
         let mut liveness = Liveness::default();
         let start = start();
-        liveness.handle_sent(&stun([0, 1], 1), start);
-        liveness.handle_sent(&stun([0, 1], 2), start + Duration::from_millis(5));
+        liveness.handle_sent(&stun([0, 1], 1), true, start);
+        liveness.handle_sent(&stun([0, 1], 2), true, start + Duration::from_millis(5));
         let now = start + Duration::from_millis(20);
         liveness.handle_heard(&stun([1, 1], 2), now);
         assert_eq!(liveness.round_trip(), Some(Duration::from_millis(15)));
         // The same answer again, or one to nothing, changes nothing.
         liveness.handle_heard(&stun([1, 1], 2), now + Duration::from_secs(1));
         assert_eq!(liveness.round_trip(), Some(Duration::from_millis(15)));
+    }
+
+    #[test]
+    fn the_usual_round_trip_is_that_of_checks_behind_no_video() {
+        let mut liveness = Liveness::default();
+        let start = start();
+        for (id, is_alone, millis) in [(1, true, 8), (2, false, 100), (3, true, 16)] {
+            liveness.handle_sent(&stun([0, 1], id), is_alone, start);
+            let answered_at = start + Duration::from_millis(millis);
+            liveness.handle_heard(&stun([1, 1], id), answered_at);
+        }
+        assert_eq!(liveness.usual_round_trip(), Some(Duration::from_millis(9)));
     }
 
     #[test]

@@ -32,6 +32,7 @@ use crate::rest::{Reception, Rest};
 use crate::stats::Collector;
 use crate::tail::Tail;
 use crate::video::Video;
+use crate::window::Window;
 
 mod estimate;
 mod sending;
@@ -59,6 +60,7 @@ pub struct Peer {
     pub(crate) remote: RemoteCandidates,
     pub(crate) relays: Relays,
     pub(crate) video: Video,
+    pub(crate) window: Window,
     pub(crate) audio: Audio,
     pub(crate) sound: Sound,
     pub(crate) events: VecDeque<Event>,
@@ -202,6 +204,7 @@ impl Peer {
             remote: RemoteCandidates::new(config.path_mode),
             relays: Relays::new(&config, now),
             video: Video::new(config.bitrate.start_bps, now),
+            window: Window::new(config.bitrate.start_bps, config.seed),
             audio: Audio::default(),
             sound: config.sound,
             events: VecDeque::new(),
@@ -293,6 +296,9 @@ impl Peer {
         if self.closed {
             return;
         }
+        if self.window.handle_answer(bytes, now) {
+            return self.send_video_packets(now);
+        }
         let Ok(receive) = Receive::new(Protocol::Udp, from, to, bytes) else {
             self.datagrams_ignored += 1;
             return;
@@ -317,6 +323,8 @@ impl Peer {
         if in_use && self.liveness.handle_heard(bytes, now) == Some(Change::SpokeAgain) {
             self.tell_ice(IceState::Connected);
         }
+        self.window
+            .handle_round_trip(self.liveness.usual_round_trip());
         self.drain(now);
     }
 
@@ -365,6 +373,7 @@ impl Peer {
             self.liveness.poll_timeout(),
             self.video.poll_timeout(),
             self.tail.poll_timeout(),
+            self.window.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -525,6 +534,7 @@ impl Peer {
     /// The rule of this crate: after any mutation, until str0m wants to wait.
     pub(crate) fn drain(&mut self, now: Instant) {
         self.drain_engine(now);
+        self.send_video_packets(now);
         self.drain_relays(now);
         self.tail.keep(!self.channels.are_open());
         if !self.is_checking() {

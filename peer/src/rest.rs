@@ -117,7 +117,7 @@ impl Rest {
 }
 
 /// SRTCP travels among SRTP and is told from it by its type (RFC 5761 §4).
-fn is_report(bytes: &[u8]) -> bool {
+pub(crate) fn is_report(bytes: &[u8]) -> bool {
     matches!(bytes, [128..=191, 192..=223, ..])
 }
 

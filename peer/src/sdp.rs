@@ -1,7 +1,9 @@
 //! The few lines of SDP that are read or taken out before str0m sees them.
 //!
 //! Candidates are taken out of descriptions: one with an mDNS name would make the whole text
-//! unreadable, and all candidates shall pass the same gate ([`crate::candidates`]).
+//! unreadable, and all candidates shall pass the same gate ([`crate::candidates`]). So are the
+//! transport-wide sequence numbers of sound: it overtakes pictures ([`crate::window`]), which the
+//! reports would take for losses.
 
 /// Longest description read, in bytes; Chromium's are about 12 KB.
 pub(crate) const LEN_MAX: usize = 64 * 1024;
@@ -13,12 +15,24 @@ pub(crate) fn value<'a>(sdp: &'a str, prefix: &str) -> Option<&'a str> {
         .map(str::trim)
 }
 
-/// The description without its candidates, and the candidates as `candidate:…`.
+/// draft-holmer-rmcat-transport-wide-cc-extensions-01 §2.
+const TRANSPORT_WIDE: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+
+/// The description without its candidates and without transport-wide numbers for sound, and the
+/// candidates as `candidate:…`.
 pub(crate) fn split_candidates(sdp: &str) -> (String, Vec<&str>) {
     let mut rest = String::with_capacity(sdp.len());
     let mut candidates = Vec::new();
+    let mut is_sound = false;
     for line in sdp.lines() {
         let line = line.trim_end_matches('\r');
+        if line.starts_with("m=") {
+            is_sound = line.starts_with("m=audio");
+        }
+        if is_sound && line.starts_with("a=extmap:") && line.ends_with(TRANSPORT_WIDE) {
+            continue;
+        }
         if let Some(candidate) = line.strip_prefix("a=")
             && candidate.starts_with("candidate:")
         {
@@ -37,6 +51,14 @@ pub(crate) fn split_candidates(sdp: &str) -> (String, Vec<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_sound_alone_the_transport_wide_numbers_are_taken_out() {
+        let extension = format!("a=extmap:3 {TRANSPORT_WIDE}\r\n");
+        let [sound, picture] = ["m=audio 9\r\n", "m=video 9\r\n"];
+        let (rest, _) = split_candidates(&[sound, &extension, picture, &extension].concat());
+        assert_eq!(rest, [sound, picture, &extension].concat());
+    }
 
     #[test]
     fn candidates_are_taken_out_and_the_rest_stays_as_it_was() {

@@ -134,6 +134,12 @@ impl Video {
         Ok(payloads)
     }
 
+    /// Whether frames are sent as this payload type; what is sent again and padding are not.
+    pub(crate) fn sends(&self, payload: u8) -> bool {
+        let ours = self.payloads.into_iter().flatten().flatten();
+        ours.map(|ours| *ours).any(|ours| ours == payload)
+    }
+
     /// Another description may have moved the payload types.
     pub(crate) fn handle_description(&mut self) {
         self.payloads = None;

@@ -39,6 +39,7 @@ impl Peer {
         if !self.rest.is_resting() {
             self.probe(now);
         }
+        self.window.handle_estimate(bitrate_bps);
         if self.video.handle_estimate(bitrate_bps) {
             self.events.push_back(Event::EgressEstimate { bitrate_bps });
         }

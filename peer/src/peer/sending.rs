@@ -5,19 +5,43 @@ use std::time::Instant;
 
 use super::{Peer, Transmit, Via};
 use crate::event::{Event, Path, PathEnd, PathKind};
-use crate::path::Selected;
+use crate::path::{Datagram, Selected};
+use crate::rest::is_report;
 
 impl Peer {
     pub(super) fn transmit(&mut self, transmit: str0m::net::Transmit, now: Instant) {
         let (source, to) = (transmit.source, transmit.destination);
         let bytes = Vec::from(transmit.contents);
-        self.liveness.handle_sent(&bytes, now);
+        let is_alone = self.window.is_empty(now);
+        self.liveness.handle_sent(&bytes, is_alone, now);
         self.tail.handle_sent(source, to, &bytes, now);
         // RFC 7983 §7: 0 to 3 is STUN, which goes over every path; the rest over the chosen one.
         if bytes.first().is_some_and(|&first| first > 3) {
             self.note_path(source, to);
         }
-        self.send(source, to, bytes, now);
+        if self.waits(&bytes) {
+            let from = source;
+            self.window.handle_video(Datagram { from, to, bytes });
+        } else {
+            self.send(source, to, bytes, now);
+        }
+    }
+
+    /// Frames wait for the window. What is sent again and what looks for bandwidth does not, but
+    /// overtakes no frame, as reports would take that for losses.
+    fn waits(&self, bytes: &[u8]) -> bool {
+        let Some(payload) = media_payload(bytes) else {
+            return false;
+        };
+        let overtakes = !self.window.holds_nothing();
+        (self.video.sends(payload) || overtakes) && !self.audio.sends(payload)
+    }
+
+    /// Sends as many packets of video as the window lets through.
+    pub(super) fn send_video_packets(&mut self, now: Instant) {
+        while let Some(packet) = self.window.poll_datagram(now) {
+            self.send(packet.from, packet.to, packet.bytes, now);
+        }
     }
 
     /// Sends the last packets of the data channels once more, when their time has come.
@@ -78,5 +102,13 @@ impl Peer {
         while let Some(transmit) = self.relays.poll_transmit() {
             self.transmits.push_back(transmit);
         }
+    }
+}
+
+/// The payload type of SRTP (RFC 7983 §7) that is no report.
+fn media_payload(bytes: &[u8]) -> Option<u8> {
+    match bytes {
+        [128..=191, second, ..] if !is_report(bytes) => Some(second & 0x7F),
+        _ => None,
     }
 }

@@ -1,7 +1,6 @@
 //! A path that loses nine tenths of its rate: how soon less is sent, and how much waits on the way
-//! meanwhile. Once while the whole screen moves and fills the path, where nobody can help what is on
-//! the way when the first report tells; once while a terminal scrolls, and needs a quarter
-//! more than what is left.
+//! meanwhile. Once while the whole screen moves and fills the path; once while a terminal scrolls, and
+//! needs a quarter more than what is left.
 //!
 //! ```text
 //!  laboratory's namespace                     namespace of the viewer
@@ -40,7 +39,8 @@ const BEFORE: Duration = Duration::from_secs(16);
 const AFTER: Duration = Duration::from_secs(8);
 /// Over which the offered rate is counted.
 const RATE_WINDOW: Duration = Duration::from_millis(100);
-/// Less than this share of the rate before is a cut.
+/// Less than this share of the rate before is a cut, and so is no more than the path carries: who
+/// needed little more than that has nothing else to cut.
 const CUT_SHARE: f64 = 0.5;
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 /// Bars of the design.
@@ -189,9 +189,10 @@ fn summary(dropped_at: Duration, looks: &[Look]) -> Value {
     let split = looks.partition_point(|look| look.at <= dropped_at);
     let before: Vec<f64> = (split / 2..split).filter_map(rate_at).collect();
     let before = before.iter().sum::<f64>() / before.len().max(1) as f64;
+    let cut_kbit = (before * CUT_SHARE).max(DROPPED_KBIT as f64);
     let cut = (split..looks.len()).find(|&index| {
         looks[index].at >= dropped_at + RATE_WINDOW
-            && rate_at(index).is_some_and(|rate| rate <= before * CUT_SHARE)
+            && rate_at(index).is_some_and(|rate| rate <= cut_kbit)
     });
     let queue_ms = |looks: &[Look], kbit: u64| {
         let most = looks.iter().map(|look| look.backlog).max();

@@ -100,10 +100,31 @@ fn lost_sound_is_counted_and_not_sent_again() {
         world.loss = if number > 3 { 0.2 } else { 0.0 };
     }
     world.loss = 0.0;
-    world.send_sound(100).unwrap();
+    // What is held behind a gap comes out when four more have come.
+    for number in 100..105 {
+        world.send_sound(number).unwrap();
+        world.run_for(Duration::from_millis(10));
+    }
     world.run_for(Duration::from_secs(1));
     let heard = world.heard();
     let lost = heard.last().map(|packet| packet.lost).unwrap();
     assert!((5..50).contains(&lost), "{lost}");
-    assert_eq!(heard.len() as u64 + lost, 101);
+    assert_eq!(heard.len() as u64 + lost, 105);
+}
+
+#[test]
+fn sound_overtakes_a_picture_that_takes_half_a_second_on_a_thin_path() {
+    let mut world = World::connected();
+    world.thin = Some(thin_path::Bucket::new(2_000_000, world.now));
+    // The first one leaves at once: nobody has said yet how far it came.
+    world.send_frame(100_000, true).unwrap();
+    world.run_until(|w| w.frames().len() == 1);
+    world.send_frame(100_000, false).unwrap();
+    world.send_sound(1).unwrap();
+    let sent_at = world.now;
+    world.run_until(|w| !w.heard().is_empty());
+    let waited = world.now - sent_at;
+    assert!(waited < Duration::from_millis(150), "{waited:?}");
+    assert_eq!(world.frames().len(), 1);
+    world.run_until(|w| w.frames().len() == 2);
 }

@@ -23,7 +23,7 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    fn new(bps: u64, now: Instant) -> Self {
+    pub(super) fn new(bps: u64, now: Instant) -> Self {
         Self {
             bps,
             waiting: VecDeque::new(),
@@ -189,4 +189,19 @@ fn where_a_quarter_too_much_is_sent_the_queue_stays_shorter_than_a_sixth_of_a_se
     set_rate(&mut world, THIN_BPS);
     let worst = scroll_for(&mut world, Duration::from_secs(8));
     assert!(worst < Duration::from_millis(166), "{worst:?}");
+}
+
+#[test]
+fn what_a_full_path_holds_when_it_becomes_ten_times_thinner_is_gone_in_a_third_of_a_second() {
+    let mut world = World::connected();
+    world.thin = Some(Bucket::new(WIDE_BPS, world.now));
+    move_for(&mut world, Duration::from_secs(16));
+    set_rate(&mut world, THIN_BPS);
+    let mut worst = Duration::ZERO;
+    for _ in 0..60 {
+        move_for(&mut world, Duration::from_millis(33));
+        worst = worst.max(waits(&world));
+    }
+    // 20 Mbit/s for a round trip of 20 ms and 10 ms more.
+    assert!(worst < Duration::from_millis(333), "{worst:?}");
 }
