@@ -3,7 +3,7 @@
 //! A session has one OS thread that waits for packets and timers, and a [`Handle`] whose verbs run
 //! on the caller's thread under the session's lock: `send_video` packetises, encrypts and hands the
 //! packets to the kernel before it returns, so no thread has to wake up between the encoder and the
-//! wire. The thread takes over for what the pacer held back. Events come out of a bounded queue,
+//! wire. The thread takes over for what pacer and window held back. Events come out of a bounded queue,
 //! from the thread only.
 
 mod bucket;

@@ -231,7 +231,7 @@ impl Description {
         if sdp.len() > sdp::LEN_MAX {
             return Err(refused("longer than 64 KiB"));
         }
-        let (rest, lines) = sdp::split_candidates(sdp);
+        let (rest, lines) = sdp::sift(sdp);
         let needed = |prefix| {
             let line = sdp::value(&rest, prefix);
             line.ok_or_else(|| refused(format_args!("no {prefix} line")))

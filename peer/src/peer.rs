@@ -323,8 +323,6 @@ impl Peer {
         if in_use && self.liveness.handle_heard(bytes, now) == Some(Change::SpokeAgain) {
             self.tell_ice(IceState::Connected);
         }
-        self.window
-            .handle_round_trip(self.liveness.usual_round_trip());
         self.drain(now);
     }
 
@@ -416,6 +414,8 @@ impl Peer {
             return Err(SendError::NotConnected);
         }
         self.video.handle_round_trip(self.liveness.round_trip());
+        self.window
+            .handle_round_trip(self.liveness.usual_round_trip());
         if self.rest.handle_frame(frame.data.len(), now) {
             self.probe(now);
         }

@@ -19,9 +19,8 @@ pub(crate) fn value<'a>(sdp: &'a str, prefix: &str) -> Option<&'a str> {
 const TRANSPORT_WIDE: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
-/// The description without its candidates and without transport-wide numbers for sound, and the
-/// candidates as `candidate:…`.
-pub(crate) fn split_candidates(sdp: &str) -> (String, Vec<&str>) {
+/// The description as str0m shall see it, and its candidates as `candidate:…`.
+pub(crate) fn sift(sdp: &str) -> (String, Vec<&str>) {
     let mut rest = String::with_capacity(sdp.len());
     let mut candidates = Vec::new();
     let mut is_sound = false;
@@ -56,7 +55,7 @@ mod tests {
     fn of_sound_alone_the_transport_wide_numbers_are_taken_out() {
         let extension = format!("a=extmap:3 {TRANSPORT_WIDE}\r\n");
         let [sound, picture] = ["m=audio 9\r\n", "m=video 9\r\n"];
-        let (rest, _) = split_candidates(&[sound, &extension, picture, &extension].concat());
+        let (rest, _) = sift(&[sound, &extension, picture, &extension].concat());
         assert_eq!(rest, [sound, picture, &extension].concat());
     }
 
@@ -64,7 +63,7 @@ mod tests {
     fn candidates_are_taken_out_and_the_rest_stays_as_it_was() {
         let sdp = "v=0\r\na=ice-ufrag:abcd\r\na=candidate:1 1 udp 1 x.local 9 typ host\r\n\
                    a=end-of-candidates\r\na=mid:0\r\n";
-        let (rest, candidates) = split_candidates(sdp);
+        let (rest, candidates) = sift(sdp);
         assert_eq!(rest, "v=0\r\na=ice-ufrag:abcd\r\na=mid:0\r\n");
         assert_eq!(candidates, ["candidate:1 1 udp 1 x.local 9 typ host"]);
         assert_eq!(value(&rest, "a=ice-ufrag:"), Some("abcd"));

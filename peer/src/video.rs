@@ -2,9 +2,9 @@
 //!
 //! Out: one RTP time per capture, from the capture clock; zero playout delay and the capture time
 //! on every packet. str0m paces at 1.1 times the estimate, so a large frame would crawl: a frame
-//! that the path can swallow within [`BURST_MAX`] leaves at once, and so does everything on a path
-//! as short as [`NEAR_ROUND_TRIP_MAX`]. In: frames in decoding order; a key frame is asked for until
-//! one arrives.
+//! that the path can swallow within [`BURST_MAX`] passes it, and so does everything on a path as
+//! short as [`NEAR_ROUND_TRIP_MAX`]; what is on the way decides then ([`window`](crate::window)).
+//! In: frames in decoding order; a key frame is asked for until one arrives.
 
 use std::time::{Duration, Instant, SystemTime};
 

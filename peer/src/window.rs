@@ -6,11 +6,10 @@
 //! a connectivity check (RFC 8445 §7.2), which is answered at once, by browsers too.
 //!
 //! Rule: on the way is at most what the path carries in its usual round trip and half of that more,
-//! but not less than [`QUEUE_MAX`] more. Who answers no such check, or none for [`SILENCE_MAX`], gets
-//! everything at once.
+//! but not less than [`QUEUE_MAX`] more; and another round trip while answers are [`FAST`]. Who answers
+//! no such check, or none for [`SILENCE_MAX`], gets everything at once.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use protocol::Secret;
@@ -19,7 +18,7 @@ use protocol::turn::message::{Attribute, Builder, Class, Message, Method, Transa
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::path::Datagram;
+use crate::path::{Datagram, Selected};
 
 /// On a short path as much may wait where it is as wide as it is believed to be, and ten times as much
 /// where it just became ten times thinner. On a long one answers are less even than that, and who
@@ -41,7 +40,7 @@ const REPEAT_AFTER: Duration = Duration::from_millis(20);
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// Checks remembered until their answer. When full the oldest is forgotten: a later one says more.
 const CHECKS_MAX: usize = 16;
-/// Longest username: two fragments of 256 characters (RFC 8445 §5.3).
+/// Longest username: two fragments of 256 characters (RFC 8839 §5.4).
 const CHECK_LEN_MAX: usize = 640;
 /// ICE attributes (RFC 8445 §16.1).
 const PRIORITY: Attribute = Attribute(0x0024);
@@ -57,8 +56,8 @@ pub(crate) struct Window {
     bps: f64,
     /// The last answer was no later than [`FAST`].
     is_fast: bool,
-    /// From where to where the last packet goes, and when the last one left.
-    way: Option<(SocketAddr, SocketAddr)>,
+    /// Of the last packet that came, and when the last one left.
+    way: Option<Selected>,
     left_at: Option<Instant>,
     /// Bytes that left, that were followed by a check, and that came.
     left: u64,
@@ -109,7 +108,7 @@ impl Window {
 
     /// Fragments of both sides' names and the other side's password, as descriptions say them.
     pub(crate) fn handle_description(&mut self, theirs: &str, ours: &str, password: &Secret) {
-        // A longer password than 32 characters is read by nobody but its owner: no window then.
+        // Browsers' passwords have 24 or 32 characters; with a longer one nothing is held.
         let key = Key::short_term(password);
         self.credentials = key.map(|key| Credentials {
             username: format!("{theirs}:{ours}"),
@@ -129,20 +128,23 @@ impl Window {
     }
 
     /// Nothing waits here, and what left has come, as far as is believed.
-    pub(crate) fn is_empty(&self, now: Instant) -> bool {
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
         let unconfirmed = (self.left - self.confirmed) as f64 * 8.0 / self.bps.max(1.0);
         let came_at = |left_at: Instant| left_at + QUEUE_MAX + Duration::from_secs_f64(unconfirmed);
         self.held.is_empty() && self.left_at.is_none_or(|at| now >= came_at(at))
     }
 
     /// Whether nothing would be overtaken.
-    pub(crate) fn holds_nothing(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
     /// A packet of video is ready.
     pub(crate) fn handle_video(&mut self, packet: Datagram) {
-        let way = Some((packet.from, packet.to));
+        let way = Some(Selected {
+            source: packet.from,
+            destination: packet.to,
+        });
         if self.way != way {
             // The one before is dead, or will not be used any more.
             self.way = way;
@@ -244,7 +246,7 @@ impl Window {
     }
 
     fn check(&mut self, now: Instant) -> Option<Datagram> {
-        let (from, to) = self.way?;
+        let way = self.way?;
         let credentials = self.credentials.as_ref()?;
         let transaction = TransactionId(self.rng.random());
         let mut bytes = vec![0; CHECK_LEN_MAX];
@@ -268,7 +270,11 @@ impl Window {
             at: now,
             left: self.left,
         });
-        Some(Datagram { from, to, bytes })
+        Some(Datagram {
+            from: way.source,
+            to: way.destination,
+            bytes,
+        })
     }
 }
 
@@ -279,6 +285,8 @@ fn is_binding_success(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::testing::start;
 

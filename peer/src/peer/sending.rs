@@ -12,12 +12,15 @@ impl Peer {
     pub(super) fn transmit(&mut self, transmit: str0m::net::Transmit, now: Instant) {
         let (source, to) = (transmit.source, transmit.destination);
         let bytes = Vec::from(transmit.contents);
-        let is_alone = self.window.is_empty(now);
-        self.liveness.handle_sent(&bytes, is_alone, now);
         self.tail.handle_sent(source, to, &bytes, now);
         // RFC 7983 §7: 0 to 3 is STUN, which goes over every path; the rest over the chosen one.
-        if bytes.first().is_some_and(|&first| first > 3) {
-            self.note_path(source, to);
+        match bytes.first() {
+            Some(0..=3) => {
+                let is_alone = self.window.is_idle(now);
+                self.liveness.handle_sent(&bytes, is_alone, now);
+            }
+            Some(_) => self.note_path(source, to),
+            None => {}
         }
         if self.waits(&bytes) {
             let from = source;
@@ -33,13 +36,15 @@ impl Peer {
         let Some(payload) = media_payload(bytes) else {
             return false;
         };
-        let overtakes = !self.window.holds_nothing();
+        let overtakes = !self.window.is_empty();
         (self.video.sends(payload) || overtakes) && !self.audio.sends(payload)
     }
 
     /// Sends as many packets of video as the window lets through.
     pub(super) fn send_video_packets(&mut self, now: Instant) {
-        while let Some(packet) = self.window.poll_datagram(now) {
+        while !self.closed
+            && let Some(packet) = self.window.poll_datagram(now)
+        {
             self.send(packet.from, packet.to, packet.bytes, now);
         }
     }

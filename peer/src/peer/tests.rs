@@ -547,7 +547,7 @@ fn a_browser_candidate_with_an_mdns_name_does_no_harm() {
     let mut world = World::new();
     let offer = world.viewer.create_offer(world.now).unwrap();
     // As Chromium says it: no address of its own, only names.
-    let (without, _) = crate::sdp::split_candidates(&offer);
+    let (without, _) = crate::sdp::sift(&offer);
     let mdns =
         "candidate:1 1 udp 2113937151 0b5f0d2c-1111-4222-8333-444455556666.local 2000 typ host";
     let offer = without.replacen("a=mid:", &format!("a={mdns}\r\na=mid:"), 1);
