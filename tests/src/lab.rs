@@ -8,6 +8,7 @@ pub mod fidelity;
 pub mod figures;
 pub mod likeness;
 pub mod lines;
+pub mod link;
 pub mod opening;
 pub mod pattern;
 pub mod scene;

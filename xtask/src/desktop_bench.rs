@@ -1,7 +1,8 @@
 //! `cargo xtask bench latency` (or `desktop`): the latency laboratory. A desktop of its own through
 //! `up`, a Chromium that really paints on a second display, the native viewer, and the probe that
 //! watches both displays with one clock; with `--rounds`, Selkies in turns with ours. Everything
-//! runs in a network of its own, so that the bytes of a turn can be counted.
+//! runs in networks of its own: the bytes of a turn can be counted, and with `--rate`, `--delay` and
+//! `--loss` hosts and viewers are as far apart as in life.
 
 mod congestion;
 mod meter;
@@ -43,6 +44,7 @@ const CURVE_CRFS: [u8; 2] = [25, 17];
   cargo xtask bench latency --rounds 2 --json
   cargo xtask bench latency --rounds 4 --samples 500 --with-default-mode
   cargo xtask bench latency --first-frame --rounds 1 --browsers 6
+  cargo xtask bench latency --rounds 2 --rate 20 --delay 15 --loss 0.5
   cargo xtask bench latency --minutes 30
   cargo xtask bench latency --congestion")]
 pub(crate) struct Options {
@@ -74,6 +76,8 @@ pub(crate) struct Options {
     /// scrolls, and watch the queue.
     #[arg(long, conflicts_with = "rounds")]
     congestion: bool,
+    #[command(flatten)]
+    cable: network::Cable,
     /// Where the report with its plots goes; default: `bench/desktop/report.html` in the build folder.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -97,15 +101,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // A fresh browser profile and state each time: caches are a part of what is measured.
     let _ = fs::remove_dir_all(&folder);
     let mut crew = Crew::new(folder.join("logs"))?;
-    network::enter()?;
     let machine = meter::machine();
-    let told = match (options.minutes, options.congestion) {
-        (Some(minutes), _) => soak(options, &folder, &mut crew, minutes).map(Told::Alone),
-        (None, true) => congestion(options, &folder, &mut crew).map(Told::Alone),
-        (None, false) => measure(options, &folder, peer.as_deref(), &mut crew)
-            .map(|(turns, alone)| Told::Turns(Box::new(turns), alone)),
-    };
+    let told = network::enter(options, &mut crew).and_then(|()| {
+        match (options.minutes, options.congestion) {
+            (Some(minutes), _) => soak(options, &folder, &mut crew, minutes).map(Told::Alone),
+            (None, true) => congestion(options, &folder, &mut crew).map(Told::Alone),
+            (None, false) => measure(options, &folder, peer.as_deref(), &mut crew)
+                .map(|(turns, alone)| Told::Turns(Box::new(turns), alone)),
+        }
+    });
     crew.take_down();
+    network::leave();
     process::sweep();
     match told? {
         Told::Alone(figures) => println!("{figures}"),
@@ -128,7 +134,7 @@ fn soak(options: &Options, folder: &Path, crew: &mut Crew, minutes: u32) -> Resu
 
 fn congestion(options: &Options, folder: &Path, crew: &mut Crew) -> Result<Value> {
     let stream = Stream::start(options, folder, crew)?;
-    congestion::measure(folder, &stream)
+    congestion::measure(folder, &stream, options.cable)
 }
 
 fn tell(
@@ -143,6 +149,7 @@ fn tell(
     let run = report::Run {
         machine,
         size: options.size.to_string(),
+        network: options.cable.to_string(),
         turns,
         alone,
     };
@@ -172,7 +179,8 @@ impl Stream {
         let (path, size) = (state.display().to_string(), options.size.to_string());
         // Not the running file: the build may have replaced it.
         let program = program("xtask").display().to_string();
-        let mut args = vec![
+        let address = network::host_address(options);
+        let args = [
             "up",
             "--json",
             "--no-build",
@@ -180,18 +188,11 @@ impl Stream {
             &path,
             "--size",
             &size,
+            "--address",
+            address,
         ];
-        if options.congestion {
-            // The viewer comes over the cable.
-            args.extend(["--address", network::ADDRESS]);
-        }
-        let up = crew.start(stage::spec(
-            "up",
-            &program,
-            &args,
-            "",
-            Ready::Line(UP_LIMIT),
-        ))?;
+        let up = stage::spec("up", &program, &args, "", Ready::Line(UP_LIMIT));
+        let up = crew.start(network::at_host(options, up))?;
         let text = |name: &str| {
             let value = up[name].as_str().context("up names its parts")?;
             anyhow::Ok(value.to_owned())
@@ -240,7 +241,10 @@ fn measure(
     crew: &mut Crew,
 ) -> Result<(Turns, Value)> {
     let stream = Stream::start(options, folder, crew)?;
-    let mut turns = Turns::default();
+    let mut turns = Turns {
+        has_cable: network::has_cable(options),
+        ..Turns::default()
+    };
     opening::measure(options, folder, &stream, peer, &mut turns)?;
     if options.first_frame {
         return Ok((turns, Value::Null));

@@ -19,6 +19,7 @@ use tests::lab::devtools::Browser;
 use tests::lab::fidelity;
 use tests::lab::figures;
 use tests::lab::lines;
+use tests::lab::link;
 use tests::lab::opening;
 use tests::lab::pattern::{self, HEIGHT, Place, WIDTH};
 use tests::lab::scene::Scene;
@@ -75,6 +76,15 @@ enum Command {
         hertz: u32,
         #[arg(long, value_enum)]
         scene: Option<Scene>,
+    },
+    /// Make two network interfaces and be the cable between them, until stopped.
+    Link {
+        /// Their names; each may move to another network namespace then.
+        #[arg(long, num_args = 2)]
+        ends: Vec<String>,
+        /// How long a packet is on its way.
+        #[arg(long)]
+        delay_ms: u64,
     },
     /// Wait until a display shows a code, and print where: corner and scale.
     Find {
@@ -145,6 +155,7 @@ fn main() -> Result<()> {
             hertz,
             scene,
         } => return stir(&display, hertz, scene),
+        Command::Link { ends, delay_ms } => return be_cable(&ends, delay_ms),
         Command::Find { display, code } => find(&display, code)?,
         Command::Latency(run) => latency(&run)?,
         Command::Click(run) => click(&run)?,
@@ -194,6 +205,17 @@ fn stir(display: &str, hertz: u32, scene: Option<Scene>) -> Result<()> {
         thread::sleep(period);
     }
     Ok(())
+}
+
+fn be_cable(ends: &[String], delay_ms: u64) -> Result<()> {
+    let [one, other] = ends else {
+        bail!("a cable has two ends, not {}", ends.len());
+    };
+    link::start([one, other], Duration::from_millis(delay_ms))?;
+    println!("{}", json!({ "ready": "link" }));
+    loop {
+        thread::park();
+    }
 }
 
 fn find(display: &str, code: u16) -> Result<Value> {

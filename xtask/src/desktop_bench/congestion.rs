@@ -2,37 +2,24 @@
 //! meanwhile. Once while the whole screen moves and fills the path; once while a terminal scrolls, and
 //! needs a quarter more than what is left.
 //!
-//! ```text
-//!  laboratory's namespace                     namespace of the viewer
-//!  cloud, agent host ── token bucket ── cable ── native viewer, headless
-//! ```
-//!
 //! The bucket's own counters are read every few milliseconds: what left it and what waits in it,
 //! together what the agent host offered.
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use super::{Stream, stage};
+use super::{Stream, network, stage};
 use crate::repository::program;
-use crate::run;
 use crate::up::part::{Crew, Ready};
 
-/// The viewer's end of the cable and its address; the other end is the laboratory's.
-const NAMESPACE: &str = "mc-lab-viewer";
-const ADDRESS: &str = "10.77.0.2/24";
 /// Kilobits a second before and after the drop.
 const RATE_KBIT: u64 = 20_000;
 const DROPPED_KBIT: u64 = 2_000;
-/// The bucket holds a few packets; the queue behind it two seconds, so that nothing is lost to it.
-const BURST: &str = "6kb";
-const QUEUE_BYTES: &str = "500000";
 /// Until the rate has been looked for (probes of 65 kB, 5 s apart: one that meets the drop would wait
 /// 260 ms by itself), and how long the low rate is looked at.
 const BEFORE: Duration = Duration::from_secs(16);
@@ -42,7 +29,6 @@ const RATE_WINDOW: Duration = Duration::from_millis(100);
 /// Less than this share of the rate before is a cut, and so is no more than the path carries: who
 /// needed little more than that has nothing else to cut.
 const CUT_SHARE: f64 = 0.5;
-const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 /// Bars of the design.
 const CUT_MS_MAX: f64 = 300.0;
 const QUEUE_MS_MAX: f64 = 150.0;
@@ -62,38 +48,25 @@ struct Look {
 }
 
 /// A session for each load, the drop, and what became of it.
-pub(super) fn measure(folder: &Path, stream: &Stream) -> Result<Value> {
-    let looks = lay_cable().and_then(|()| {
-        let measured = LOADS.into_iter().map(|(name, stir)| {
-            let logs = folder.join("congestion-logs").join(name);
-            let mut crew = Crew::new(logs.clone())?;
-            let looks = set_rate("change", RATE_KBIT)
-                .and_then(|()| start(stream, stir, &mut crew))
-                .and_then(|()| watch_the_drop());
-            crew.take_down();
-            let (dropped_at, looks) = looks?;
-            fs::write(logs.join("looks.csv"), table(dropped_at, &looks))?;
-            anyhow::Ok((name.to_owned(), summary(dropped_at, &looks)))
-        });
-        measured.collect::<Result<Map<_, _>>>()
+pub(super) fn measure(folder: &Path, stream: &Stream, cable: network::Cable) -> Result<Value> {
+    network::set_rate("add", RATE_KBIT)?;
+    let measured = LOADS.into_iter().map(|(name, stir)| {
+        let logs = folder.join("congestion-logs").join(name);
+        let mut crew = Crew::new(logs.clone())?;
+        let looks = network::set_rate("change", RATE_KBIT)
+            .and_then(|()| start(stream, stir, &mut crew))
+            .and_then(|()| watch_the_drop());
+        crew.take_down();
+        let (dropped_at, looks) = looks?;
+        fs::write(logs.join("looks.csv"), table(dropped_at, &looks))?;
+        anyhow::Ok((name.to_owned(), summary(dropped_at, &looks)))
     });
-    let _ = ip(&["netns", "del", NAMESPACE]);
     Ok(json!({
         "bench": "congestion",
+        "network": cable.to_string(),
         "kbit": [RATE_KBIT, DROPPED_KBIT],
-        "loads": looks?,
+        "loads": measured.collect::<Result<Map<_, _>>>()?,
     }))
-}
-
-/// The far end of the laboratory's cable goes to the viewer.
-fn lay_cable() -> Result<()> {
-    let _ = ip(&["netns", "del", NAMESPACE]);
-    ip(&["netns", "add", NAMESPACE])?;
-    ip(&["link", "set", "lab1", "netns", NAMESPACE])?;
-    ip(&["-n", NAMESPACE, "addr", "add", ADDRESS, "dev", "lab1"])?;
-    ip(&["-n", NAMESPACE, "link", "set", "lab1", "up"])?;
-    ip(&["-n", NAMESPACE, "link", "set", "lo", "up"])?;
-    set_rate("add", RATE_KBIT)
 }
 
 fn start(stream: &Stream, stir: &[&str], crew: &mut Crew) -> Result<()> {
@@ -102,10 +75,9 @@ fn start(stream: &Stream, stir: &[&str], crew: &mut Crew) -> Result<()> {
     crew.start(stage::spec("stir", &probe, &stir, "", Ready::AtOnce))?;
     let viewer = program("multiclaw-viewer").display().to_string();
     let connect = stream.connect_args();
-    let mut args = vec!["netns", "exec", NAMESPACE, viewer.as_str()];
-    args.extend(connect.iter().map(String::as_str));
+    let mut args: Vec<&str> = connect.iter().map(String::as_str).collect();
     args.extend(["--headless", "--stats", "json", "--duration", "60"]);
-    crew.start(stage::spec("viewer", "ip", &args, "", Ready::AtOnce))?;
+    crew.start(stage::spec("viewer", &viewer, &args, "", Ready::AtOnce))?;
     Ok(())
 }
 
@@ -115,7 +87,7 @@ fn watch_the_drop() -> Result<(Duration, Vec<Look>)> {
     while begun.elapsed() < BEFORE {
         looks.push(look(begun)?);
     }
-    set_rate("change", DROPPED_KBIT)?;
+    network::set_rate("change", DROPPED_KBIT)?;
     let dropped_at = begun.elapsed();
     while begun.elapsed() < dropped_at + AFTER {
         looks.push(look(begun)?);
@@ -123,16 +95,18 @@ fn watch_the_drop() -> Result<(Duration, Vec<Look>)> {
     Ok((dropped_at, looks))
 }
 
-/// `verb`: `add` the bucket, or `change` it.
-fn set_rate(verb: &str, kbit: u64) -> Result<()> {
-    let rate = format!("{kbit}kbit");
-    let place = ["qdisc", verb, "dev", "lab0", "root"];
-    let bucket = ["tbf", "rate", &rate, "burst", BURST, "limit", QUEUE_BYTES];
-    tc(&[&place[..], &bucket[..]].concat()).map(drop)
-}
-
 fn look(begun: Instant) -> Result<Look> {
-    let text = tc(&["-s", "-j", "qdisc", "show", "dev", "lab0"])?;
+    let show = [
+        "-n",
+        network::HOSTS,
+        "-s",
+        "-j",
+        "qdisc",
+        "show",
+        "dev",
+        "lab0",
+    ];
+    let text = network::call("tc", &show)?;
     let at = begun.elapsed();
     let all: Value = serde_json::from_str(&text).context("tc answers with JSON")?;
     let bucket = all.as_array().into_iter().flatten();
@@ -145,25 +119,6 @@ fn look(begun: Instant) -> Result<Look> {
         sent: counter("bytes")?,
         backlog: counter("backlog")?,
     })
-}
-
-fn tc(args: &[&str]) -> Result<String> {
-    let mut command = Command::new("tc");
-    command.args(args);
-    let output = command.output().context("tc is part of iproute2")?;
-    anyhow::ensure!(
-        output.status.success(),
-        "tc {}: {}",
-        args.join(" "),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn ip(args: &[&str]) -> Result<()> {
-    let mut command = Command::new("ip");
-    command.args(args);
-    run::quiet(command, COMMAND_LIMIT).map(drop)
 }
 
 /// Every look, for whoever wants to see what happened: seconds since the drop, bytes.

@@ -22,10 +22,11 @@ pub(super) fn html(run: &Run) -> String {
     let rows = run.turns.rows();
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Latency laboratory</title><style>{STYLE}</style>\
-         <h1>Latency laboratory</h1><p>{} at {}; medians of {} rounds in turns with Selkies 2.1.0 \
+         <h1>Latency laboratory</h1><p>{} at {}, {}; medians of {} rounds in turns with Selkies 2.1.0 \
          (WebRTC, <code>--video-streaming-mode=false</code>).</p>",
         escaped(run.machine),
         run.size,
+        escaped(&run.network),
         run.turns.ours.len()
     );
     page.push_str(&table(&rows));
@@ -224,6 +225,7 @@ mod tests {
         let run = Run {
             machine: "a <machine>",
             size: "1920x1080".into(),
+            network: "loopback".into(),
             turns: &turns,
             alone: &Value::Null,
         };

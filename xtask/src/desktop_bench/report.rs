@@ -11,6 +11,8 @@ use super::verdict::{Row, Turns};
 pub(super) struct Run<'a> {
     pub(super) machine: &'a str,
     pub(super) size: String,
+    /// What is between hosts and viewers.
+    pub(super) network: String,
     pub(super) turns: &'a Turns,
     /// What has no peer in this run.
     pub(super) alone: &'a Value,
@@ -20,8 +22,8 @@ impl Run<'_> {
     pub(super) fn table(&self) -> String {
         let (rounds, browsers) = (self.turns.ours.len(), self.turns.openings.len());
         let mut text = format!(
-            "\n{} at {}, medians of {rounds} rounds and {browsers} fresh browsers\n{:<44}{:>10}{:>12}{:>8}  {:<18}\n",
-            self.machine, self.size, "", "ours", "Selkies", "ratio", "bar (stretch)"
+            "\n{} at {}, {}, medians of {rounds} rounds and {browsers} fresh browsers\n{:<44}{:>10}{:>12}{:>8}  {:<18}\n",
+            self.machine, self.size, self.network, "", "ours", "Selkies", "ratio", "bar (stretch)"
         );
         let measured = |row: &Row| row.ours.or(row.peer).is_some();
         for row in self.turns.rows().into_iter().filter(measured) {
@@ -74,6 +76,7 @@ impl Run<'_> {
         figures["bench"] = json!("latency");
         figures["machine"] = json!(self.machine);
         figures["size"] = json!(self.size);
+        figures["network"] = json!(self.network);
         figures["native"] = last(&self.turns.native);
         figures["native"]["first_picture_ms"] = self.alone["native_first_picture_ms"].clone();
         figures["native"]["motion"] = self.alone["native_motion"].clone();

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::turn::{self, Subject};
-use super::{Options, stage};
+use super::{Options, network, stage};
 use crate::repository::target;
 use crate::run;
 use crate::up::desktop;
@@ -24,9 +24,10 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(300);
 const START_PAUSE: Duration = Duration::from_secs(6);
 /// Nothing in the laboratory's network has this port.
 const PORT: u16 = 18_090;
-/// Everything it would look for elsewhere is told to be here.
+/// Everything it would look for elsewhere is told to be here. It talks to itself over loopback, and to
+/// viewers over the cable.
 const ARGUMENTS: [&str; 6] = [
-    "--addr=127.0.0.1",
+    "--addr=0.0.0.0",
     "--enable-basic-auth=false",
     "--audio-enabled=false",
     "--enable-resize=false",
@@ -117,7 +118,7 @@ fn with_host(
     let figures = subject.and_then(|(host, agent)| {
         measure(&Subject {
             host: &host,
-            url: &format!("http://127.0.0.1:{PORT}/"),
+            url: &format!("http://{}:{PORT}/", network::host_address(options)),
             agent,
         })
     });
@@ -135,7 +136,7 @@ fn start(options: &Options, program: &Path, mode: Mode, crew: &mut Crew) -> Resu
     let mut agent = stage::spec("selkies", &program, &args, &host, Ready::AtOnce);
     // Its process id is asked for below.
     agent.must_run = true;
-    crew.start(agent)?;
+    crew.start(network::at_host(options, agent))?;
     thread::sleep(START_PAUSE);
     let agent = crew.pids().first().context("it runs")?.1;
     Ok((host, agent))

@@ -70,19 +70,40 @@ pub(super) fn window_manager(display: &str) -> Spec {
     spec("window-manager", "openbox", &[], display, Ready::AtOnce)
 }
 
-/// A browser whose DevTools listen on `port`.
-pub(super) fn chromium(display: &str, folder: &Path, port: u16, options: &Options) -> Spec {
-    let profile = format!("--user-data-dir={}", folder.join("profile").display());
+/// A browser to be started.
+pub(super) struct Browser<'a> {
+    pub(super) folder: &'a Path,
+    /// Where its DevTools listen.
+    pub(super) port: u16,
+    /// What it will open. Browsers trust loopback more than what comes over a cable; not this page.
+    pub(super) url: &'a str,
+}
+
+pub(super) fn chromium(display: &str, browser: &Browser, options: &Options) -> Spec {
+    let profile = format!(
+        "--user-data-dir={}",
+        browser.folder.join("profile").display()
+    );
+    let trusted = format!(
+        "--unsafely-treat-insecure-origin-as-secure={}",
+        origin(browser.url)
+    );
     let size = format!(
         "--window-size={},{}",
         options.size.width, options.size.height
     );
-    let port = format!("--remote-debugging-port={port}");
+    let port = format!("--remote-debugging-port={}", browser.port);
     let mut args: Vec<&str> =
         serde_json::from_str(CHROMIUM_FLAGS).expect("a list of flags stands in the file");
     args.extend(KIOSK_FLAGS);
-    args.extend([profile.as_str(), &size, &port, "about:blank"]);
+    args.extend([profile.as_str(), &size, &port, &trusted, "about:blank"]);
     spec("chromium", "chromium", &args, display, Ready::AtOnce)
+}
+
+/// Scheme, host and port.
+fn origin(url: &str) -> &str {
+    let end = url.match_indices('/').nth(2).map_or(url.len(), |at| at.0);
+    &url[..end]
 }
 
 /// A terminal that scrolls fifty lines a second.
@@ -111,5 +132,15 @@ pub(super) fn spec(
         env,
         ready,
         must_run: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_origin_of_a_page_ends_before_its_path() {
+        for url in ["http://10.77.0.1:8080", "http://10.77.0.1:8080/view/#x/y"] {
+            assert_eq!(super::origin(url), "http://10.77.0.1:8080");
+        }
     }
 }

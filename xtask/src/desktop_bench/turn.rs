@@ -124,8 +124,12 @@ fn with_empty_browser(
     )?)?;
     crew.start(stage::window_manager(&displays.viewer))?;
     thread::sleep(MANAGER_PAUSE);
-    let browser = stage::chromium(&displays.viewer, folder, DEVTOOLS_PORT, options);
-    crew.start(browser)?;
+    let browser = stage::Browser {
+        folder,
+        port: DEVTOOLS_PORT,
+        url: subject.url,
+    };
+    crew.start(stage::chromium(&displays.viewer, &browser, options))?;
     thread::sleep(BROWSER_PAUSE);
     let figures = measure(&displays, &mut crew);
     crew.take_down();

@@ -10,11 +10,15 @@ enum Bar {
     Ratio(f64, f64),
     /// Ours alone.
     Most(f64, f64),
+    /// Over a cable: the path's own time is in both figures.
+    Nothing,
 }
 
 /// The turns of a run.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
+    /// Hosts and viewers are apart.
+    pub(super) has_cable: bool,
     pub(super) ours: Vec<Value>,
     pub(super) native: Vec<Value>,
     /// Ours and the peer's, each in a fresh browser.
@@ -47,7 +51,7 @@ pub(super) enum Verdict {
     Stretch,
     Met,
     Missed,
-    /// Nothing to compare with was measured.
+    /// Nothing to compare with was measured, or nothing to be met.
     Open,
 }
 
@@ -166,7 +170,7 @@ impl Turns {
                     peer: median(&peer_rounds),
                     ours_rounds,
                     peer_rounds,
-                    bar,
+                    bar: if self.has_cable { Bar::Nothing } else { bar },
                 }
             };
         ROWS.into_iter().map(row).collect()
@@ -194,6 +198,7 @@ impl Row {
         let (figure, first, stretch) = match self.bar {
             Bar::Ratio(first, stretch) => (self.ratio(), first, stretch),
             Bar::Most(first, stretch) => (self.ours, first, stretch),
+            Bar::Nothing => return Verdict::Open,
         };
         match figure {
             None => Verdict::Open,
@@ -207,6 +212,7 @@ impl Row {
         match self.bar {
             Bar::Ratio(first, stretch) => format!("≤ {first}× ({stretch}×)"),
             Bar::Most(first, stretch) => format!("≤ {first} ({stretch})"),
+            Bar::Nothing => "–".to_owned(),
         }
     }
 
@@ -311,6 +317,12 @@ mod tests {
             (Some(0.6), Verdict::Stretch)
         );
         assert_eq!(rows[1].verdict(), Verdict::Open);
+        let apart = Turns {
+            has_cable: true,
+            ours: vec![turn(10.0)],
+            ..Turns::default()
+        };
+        assert_eq!(apart.rows()[0].verdict(), Verdict::Open);
         let memory = rows.iter().find(|row| row.name == "agent_rss_mb").unwrap();
         assert_eq!(memory.verdict(), Verdict::Met);
     }
