@@ -2,12 +2,13 @@
 //!
 //! Reports come every 50 ms at best: by then a path that became ten times thinner holds half a second
 //! of what was sent, and sound and input wait behind it. So pictures wait here, where those overtake
-//! them, and leave as fast as the other side says that they come: behind every half of a window goes
-//! a connectivity check (RFC 8445 §7.2), which is answered at once, by browsers too.
+//! them, and leave as fast as the other side says that they come: among them go connectivity checks
+//! (RFC 8445 §7.2), which are answered at once, by browsers too.
 //!
 //! Rule: on the way is at most what the path carries in its usual round trip and half of that more,
-//! but not less than [`QUEUE_MAX`] more; and another round trip while answers are [`FAST`]. Who answers
-//! no such check, or none for [`SILENCE_MAX`], gets everything at once.
+//! but not less than [`QUEUE_MAX`] more; and another round trip while answers are [`FAST`]. A check goes
+//! behind half of that more. If no answer comes about as soon as usual, the path is emptied once and
+//! measured. Who answers no such check, or none for [`SILENCE_MAX`], gets everything at once.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -42,6 +43,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 const CHECKS_MAX: usize = 16;
 /// Longest username: two fragments of 256 characters (RFC 8839 §5.4).
 const CHECK_LEN_MAX: usize = 640;
+/// Where for so long no answer came about as soon as usual, the path may have become longer; and for
+/// twice as long each time that it had not, because then it is full.
+const DOUBT_AFTER: Duration = Duration::from_millis(100);
+const DOUBT_AFTER_MAX: Duration = Duration::from_secs(3);
 /// ICE attributes (RFC 8445 §16.1).
 const PRIORITY: Attribute = Attribute(0x0024);
 const ICE_CONTROLLED: Attribute = Attribute(0x8029);
@@ -51,8 +56,13 @@ const PEER_REFLEXIVE: u32 = 110 << 24 | 0xFFFF << 8 | 0xFF;
 /// Video that waits, and what is known of the video that left.
 pub(crate) struct Window {
     held: VecDeque<Datagram>,
-    /// Where nothing of ours waits.
-    round_trip: Duration,
+    /// Where nothing of ours waits, as ICE's checks say and as one of ours said last.
+    usual: Duration,
+    alone: Duration,
+    shortest: Shortest,
+    doubt_after: Duration,
+    /// Nothing leaves until everything has come.
+    drains: bool,
     bps: f64,
     /// The last answer was no later than [`FAST`].
     is_fast: bool,
@@ -72,12 +82,37 @@ pub(crate) struct Window {
     rng: StdRng,
 }
 
+/// The shortest round trip of this period and of the one before.
+#[derive(Default)]
+struct Shortest {
+    since: Option<Instant>,
+    here: Option<Duration>,
+    before: Option<Duration>,
+}
+
+impl Shortest {
+    fn handle(&mut self, round_trip: Duration, period: Duration, now: Instant) {
+        if self.since.is_none_or(|since| now >= since + period) {
+            self.since = Some(now);
+            self.before = self.here.take();
+        }
+        self.here = Some(self.here.map_or(round_trip, |here| here.min(round_trip)));
+    }
+
+    /// Nothing until the first one is over.
+    fn get(&self) -> Option<Duration> {
+        Some(self.here?.min(self.before?))
+    }
+}
+
 /// Sent behind so many bytes.
 #[derive(Clone, Copy)]
 struct Check {
     transaction: TransactionId,
     at: Instant,
     left: u64,
+    /// Behind nothing of ours.
+    is_alone: bool,
 }
 
 /// Of the other side, for checks of ours (RFC 8445 §7.2.2).
@@ -90,7 +125,11 @@ impl Window {
     pub(crate) fn new(start_bps: u64, seed: u64) -> Self {
         Self {
             held: VecDeque::new(),
-            round_trip: Duration::ZERO,
+            usual: Duration::ZERO,
+            alone: Duration::ZERO,
+            shortest: Shortest::default(),
+            doubt_after: DOUBT_AFTER,
+            drains: false,
             bps: start_bps as f64,
             is_fast: false,
             way: None,
@@ -124,7 +163,11 @@ impl Window {
 
     /// How long the path takes where nothing of ours waits, once that is known.
     pub(crate) fn handle_round_trip(&mut self, usual: Option<Duration>) {
-        self.round_trip = usual.unwrap_or(self.round_trip);
+        self.usual = usual.unwrap_or(self.usual);
+    }
+
+    fn round_trip(&self) -> Duration {
+        self.usual.max(self.alone)
     }
 
     /// Nothing waits here, and what left has come, as far as is believed.
@@ -176,8 +219,32 @@ impl Window {
         self.silent_since = self.checks.front().map(|check| check.at);
         self.confirmed = check.left;
         self.is_open = false;
-        self.is_fast = now <= check.at + self.round_trip + FAST;
+        self.is_fast = now <= check.at + self.round_trip() + FAST;
+        self.handle_check_time(check, now);
         true
+    }
+
+    /// In full motion something of ours always waits, so ICE's checks say nothing new. If the path may
+    /// have become longer, it is emptied once, and a check goes first then.
+    fn handle_check_time(&mut self, check: Check, now: Instant) {
+        let round_trip = now - check.at;
+        let usual_at_most = self.round_trip() + self.uneven();
+        if check.is_alone {
+            self.alone = round_trip;
+            self.doubt_after = match round_trip > usual_at_most {
+                true => DOUBT_AFTER,
+                false => (self.doubt_after * 2).min(DOUBT_AFTER_MAX),
+            };
+            return;
+        }
+        self.shortest.handle(round_trip, self.doubt_after, now);
+        if let Some(shortest) = self.shortest.get() {
+            self.alone = self.alone.min(shortest);
+            self.drains = shortest > usual_at_most;
+        }
+        if round_trip <= usual_at_most {
+            self.doubt_after = DOUBT_AFTER;
+        }
     }
 
     /// What leaves now, in this order: video, and checks among it.
@@ -185,11 +252,16 @@ impl Window {
         if self.silent_since.is_some_and(|at| now >= at + SILENCE_MAX) {
             self.open();
         }
+        if self.drains && self.confirmed == self.left {
+            self.drains = false;
+            self.shortest = Shortest::default();
+            return self.check(true, now);
+        }
         let next = self.held.front().map(|packet| packet.bytes.len() as u64);
         let may_leave = next.is_some_and(|len| self.has_room(len));
         let waits = next.is_some() && !may_leave;
         if self.wants_check(waits, now)
-            && let Some(check) = self.check(now)
+            && let Some(check) = self.check(false, now)
         {
             return Some(check);
         }
@@ -208,31 +280,52 @@ impl Window {
     fn has_room(&self, len: u64) -> bool {
         let on_the_way = self.left - self.confirmed;
         let fits = on_the_way == 0 || (on_the_way + len) as f64 <= self.bytes();
-        fits || self.is_open || self.held.len() > HELD_MAX
+        fits && !self.drains || self.is_open || self.held.len() > HELD_MAX
     }
 
     /// Bytes that may be on the way.
     fn bytes(&self) -> f64 {
         let round_trips = if self.is_fast { 2 } else { 1 };
-        let uneven = (self.round_trip / 2).max(QUEUE_MAX);
-        let time = self.round_trip * round_trips + uneven;
-        (self.bps / 8.0 * time.as_secs_f64()).max(BYTES_MIN)
+        let time = self.round_trip() * round_trips + self.uneven();
+        self.carried_in(time).max(BYTES_MIN)
+    }
+
+    /// Bytes behind which a check leaves: while it is not answered they count as on the way, and what
+    /// is left of the window still fills the path.
+    fn unchecked(&self) -> f64 {
+        self.carried_in(self.uneven() / 2).max(BYTES_MIN / 2.0)
+    }
+
+    /// How much later than usual an answer may come.
+    fn uneven(&self) -> Duration {
+        (self.round_trip() / 2).max(QUEUE_MAX)
+    }
+
+    fn carried_in(&self, time: Duration) -> f64 {
+        self.bps / 8.0 * time.as_secs_f64()
     }
 
     /// Nothing is known of what is on the way.
     fn open(&mut self) {
         self.is_open = true;
         self.is_fast = false;
+        self.drains = false;
+        self.alone = Duration::ZERO;
+        self.shortest = Shortest::default();
+        self.doubt_after = DOUBT_AFTER;
         self.checks.clear();
         self.silent_since = None;
         self.checked = self.left;
         self.confirmed = self.left;
     }
 
-    /// Behind half a window, or if otherwise nobody would say that there is room.
+    /// Behind what may go without one, or if otherwise nobody would say that there is room.
     fn wants_check(&self, waits: bool, now: Instant) -> bool {
         let since_check = (self.left - self.checked) as f64;
-        if since_check >= self.bytes() / 2.0 {
+        if self.drains && since_check > 0.0 {
+            return true;
+        }
+        if since_check >= self.unchecked() {
             // The end of a frame goes in front: packets of one size leave in one system call.
             let may_end = self.held.is_empty() || waits || self.held.len() > END_MAX;
             return may_end && (!self.is_open || self.checks.is_empty());
@@ -242,10 +335,10 @@ impl Window {
     }
 
     fn repeat_at(&self, check: &Check) -> Instant {
-        check.at + self.round_trip + REPEAT_AFTER
+        check.at + self.round_trip() + REPEAT_AFTER
     }
 
-    fn check(&mut self, now: Instant) -> Option<Datagram> {
+    fn check(&mut self, is_alone: bool, now: Instant) -> Option<Datagram> {
         let way = self.way?;
         let credentials = self.credentials.as_ref()?;
         let transaction = TransactionId(self.rng.random());
@@ -269,6 +362,7 @@ impl Window {
             transaction,
             at: now,
             left: self.left,
+            is_alone,
         });
         Some(Datagram {
             from: way.source,
@@ -394,6 +488,64 @@ mod tests {
             assert!(window.handle_answer(&answer(last, PASSWORD), now));
         }
         assert_eq!(on_the_way, [74, 124, 124, 74]);
+    }
+
+    #[test]
+    fn on_a_long_path_there_are_enough_checks_to_keep_it_full() {
+        let (mut window, now) = closed();
+        window.handle_round_trip(Some(ms(40)));
+        push(&mut window, 200);
+        let (_, checks) = leaving(&mut window, now);
+        // 20 Mbit/s for 60 ms, and behind 25 kB each.
+        let sent_at = |check: &Check| (window.left - check.left) / 1_000;
+        let behind: Vec<u64> = window.checks.iter().map(sent_at).collect();
+        assert_eq!((checks.len(), behind), (5, vec![124, 99, 74, 49, 24]));
+    }
+
+    #[test]
+    fn a_path_that_may_have_become_longer_is_emptied_once_and_measured() {
+        let (mut window, mut now) = closed();
+        let mut leaves = Vec::new();
+        let mut waiting = VecDeque::new();
+        while window.round_trip() < ms(40) {
+            push(&mut window, 11);
+            let (media, checks) = leaving(&mut window, now);
+            leaves.push(media);
+            waiting.extend(checks.into_iter().map(|check| (now + ms(40), check)));
+            now += ms(20);
+            while let Some((_, check)) = waiting.pop_front_if(|(due, _)| *due <= now) {
+                assert!(window.handle_answer(&answer(&check, PASSWORD), now));
+            }
+        }
+        // The first zero is the emptying; the second a full window of 20 Mbit/s for 11 ms.
+        assert_eq!(leaves, [11, 2, 11, 11, 11, 11, 11, 11, 11, 11, 0, 22, 0]);
+        push(&mut window, 200);
+        leaving(&mut window, now);
+        // 20 Mbit/s for 100 ms: answers are as soon as usual now.
+        assert_eq!((window.left - window.confirmed) / 1_000, 249);
+    }
+
+    #[test]
+    fn a_path_that_is_full_for_long_is_emptied_ever_less_often() {
+        let (mut window, start) = closed();
+        let mut emptied = Vec::new();
+        for step in 0..500_u32 {
+            let now = start + ms(20) * step;
+            push(&mut window, 11);
+            while let Some(packet) = window.poll_datagram(now) {
+                let check = window.checks.back().copied();
+                let Some(check) = check.filter(|_| packet.bytes[0] != 128) else {
+                    continue;
+                };
+                if check.is_alone {
+                    emptied.push(step * 20);
+                }
+                let late = if check.is_alone { ms(1) } else { ms(40) };
+                let answer = answer(&packet.bytes, PASSWORD);
+                assert!(window.handle_answer(&answer, now + late));
+            }
+        }
+        assert_eq!(emptied, [160, 380, 800, 1_620, 3_240, 6_260, 9_280]);
     }
 
     #[test]

@@ -32,6 +32,8 @@ struct World {
     viewer_events: Vec<Event>,
     /// Packets the host has sent.
     host_packets: usize,
+    /// Of the path, one way.
+    latency: Duration,
     loss: f64,
     /// How many packets arrive until one is lost.
     lost_after: Option<usize>,
@@ -60,6 +62,7 @@ impl World {
             host_events: Vec::new(),
             viewer_events: Vec::new(),
             host_packets: 0,
+            latency: LATENCY,
             loss: 0.0,
             lost_after: None,
             blocked: Vec::new(),
@@ -134,17 +137,17 @@ impl World {
         while let Some(transmit) = self.host.poll_transmit() {
             self.host_packets += 1;
             match &mut self.thin {
-                None => self.flying.push((self.now + LATENCY, transmit)),
+                None => self.flying.push((self.now + self.latency, transmit)),
                 Some(bucket) => bucket.push(transmit, self.now),
             }
         }
         while let Some(bucket) = &mut self.thin
             && let Some(transmit) = bucket.poll_transmit(self.now)
         {
-            self.flying.push((self.now + LATENCY, transmit));
+            self.flying.push((self.now + self.latency, transmit));
         }
         while let Some(transmit) = self.viewer.poll_transmit() {
-            self.flying.push((self.now + LATENCY, transmit));
+            self.flying.push((self.now + self.latency, transmit));
         }
         while let Some(event) = self.host.poll_event() {
             if let Event::Candidate(candidate) = &event {

@@ -12,6 +12,8 @@ const LINE_BYTES: std::ops::Range<usize> = 4_200..6_200;
 const LINE_INTERVAL_US: std::ops::Range<u64> = 14_000..19_300;
 /// The sender sends when less than this is under way, at the rate it was told.
 const BACKLOG_MAX: Duration = Duration::from_millis(50);
+/// Of a path to another continent's edge, one way.
+const LONG_LATENCY: Duration = Duration::from_millis(20);
 /// What the network lets wait before it loses the newest.
 const ROOM_BYTES: u64 = 500_000;
 
@@ -139,6 +141,36 @@ fn when_the_path_becomes_ten_times_thinner_the_queue_empties_and_the_picture_goe
     );
 }
 
+/// What arrives of the path's rate in full motion, after so long.
+fn share_filled(world: &mut World, after: Duration) -> f64 {
+    move_for(world, after);
+    let before = world.frames().len();
+    move_for(world, Duration::from_secs(4));
+    let frames = world.frames();
+    let arrived: usize = frames[before..].iter().map(|frame| frame.data.len()).sum();
+    arrived as f64 * 8.0 / 4.0 / WIDE_BPS as f64
+}
+
+#[test]
+fn a_long_path_is_filled_from_the_beginning() {
+    let mut world = World::new();
+    world.latency = LONG_LATENCY;
+    world.connect();
+    world.thin = Some(Bucket::new(WIDE_BPS, world.now));
+    let share = share_filled(&mut world, Duration::from_secs(4));
+    assert!(share > 0.8, "{share}");
+}
+
+#[test]
+fn a_path_that_becomes_longer_in_full_motion_is_filled_again() {
+    let mut world = World::connected();
+    world.thin = Some(Bucket::new(WIDE_BPS, world.now));
+    move_for(&mut world, Duration::from_secs(4));
+    world.latency = LONG_LATENCY;
+    let share = share_filled(&mut world, Duration::from_secs(16));
+    assert!(share > 0.8, "{share}");
+}
+
 #[test]
 fn while_little_moves_no_burst_of_ours_waits_in_front_of_the_next_frame() {
     let mut world = World::connected();
@@ -192,7 +224,7 @@ fn where_a_quarter_too_much_is_sent_the_queue_stays_shorter_than_a_sixth_of_a_se
 }
 
 #[test]
-fn what_a_full_path_holds_when_it_becomes_ten_times_thinner_is_gone_in_a_third_of_a_second() {
+fn what_a_full_path_holds_when_it_becomes_ten_times_thinner_is_gone_in_four_tenths_of_a_second() {
     let mut world = World::connected();
     world.thin = Some(Bucket::new(WIDE_BPS, world.now));
     move_for(&mut world, Duration::from_secs(16));
@@ -202,6 +234,7 @@ fn what_a_full_path_holds_when_it_becomes_ten_times_thinner_is_gone_in_a_third_o
         move_for(&mut world, Duration::from_millis(33));
         worst = worst.max(waits(&world));
     }
-    // 20 Mbit/s for a round trip of 20 ms and 10 ms more.
-    assert!(worst < Duration::from_millis(333), "{worst:?}");
+    // 20 Mbit/s for a round trip of 20 ms and 10 ms more are 300 ms; the rest leaves before the drop is
+    // known.
+    assert!(worst < Duration::from_millis(400), "{worst:?}");
 }
