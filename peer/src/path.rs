@@ -35,7 +35,7 @@ struct Check {
 }
 
 /// A datagram, where it came from and where it goes to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Datagram {
     pub(crate) from: SocketAddr,
     pub(crate) to: SocketAddr,

@@ -45,11 +45,14 @@ impl Peer {
         while !self.closed
             && let Some(packet) = self.window.poll_datagram(now)
         {
+            if media_payload(&packet.bytes).is_some_and(|payload| self.video.sends(payload)) {
+                self.tail.handle_picture(&packet, now);
+            }
             self.send(packet.from, packet.to, packet.bytes, now);
         }
     }
 
-    /// Sends the last packets of the data channels once more, when their time has come.
+    /// Sends the last packets of the data channels and of a picture once more, when their time has come.
     pub(super) fn repeat_tail(&mut self, now: Instant) {
         while let Some(packet) = self.tail.poll_repeat(now) {
             self.send(packet.from, packet.to, packet.bytes, now);

@@ -67,6 +67,25 @@ fn a_lost_key_press_after_which_nothing_comes_arrives_before_a_person_notices() 
 }
 
 #[test]
+fn whichever_packet_of_a_lone_picture_is_lost_it_is_shown_within_a_tenth_of_a_second() {
+    let mut times = Vec::new();
+    for lost in 0..9 {
+        let mut world = World::connected();
+        world.stream(10, 2_000);
+        world.run_for(Duration::from_secs(2));
+        let (before, sent_at) = (world.frames().len(), world.now);
+        world.send_frame(6_500, false).unwrap();
+        world.lost_after = Some(lost);
+        world.run_until(|w| w.frames().len() > before);
+        times.push(world.now - sent_at);
+    }
+    assert!(
+        times.iter().all(|time| *time < Duration::from_millis(100)),
+        "{times:?}"
+    );
+}
+
+#[test]
 fn a_handshake_that_comes_before_the_hosts_own_check_succeeds_is_not_lost() {
     let mut world = World::new();
     world.negotiate();
