@@ -13,6 +13,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::shortest::Shortest;
+
 /// Packets remembered, 2 s of 40 Mbit/s. When full the oldest is forgotten; a report about it says
 /// nothing.
 const SENT_MAX: usize = 8192;
@@ -72,7 +74,7 @@ pub(crate) struct Congestion {
     seen: VecDeque<Seen>,
     arrived: f64,
     lost: f64,
-    base: Base,
+    base: Shortest,
     /// Reports running that told of too much.
     high: u32,
     limit: Option<Limit>,
@@ -132,8 +134,8 @@ impl Congestion {
         self.arrived += arrived;
         self.lost += bytes as f64 - arrived;
         let round_trip = now.saturating_duration_since(newest.at);
-        self.base.handle_round_trip(round_trip, now);
-        let queue = round_trip.saturating_sub(self.base.shortest());
+        self.base.handle_round_trip(round_trip, BASE_AGE, now);
+        let queue = round_trip.saturating_sub(self.base.get().unwrap_or_default());
         if self.seen.len() == REPORTS_MAX {
             self.seen.pop_front();
         }
@@ -245,7 +247,7 @@ impl Congestion {
     /// What was sent and what arrived of late, the former a round trip earlier.
     fn flow(&self, now: Instant) -> Option<Flow> {
         let from = self.seen.iter().rfind(|seen| seen.at + WINDOW <= now)?;
-        let shortest = self.base.shortest();
+        let shortest = self.base.get().unwrap_or_default();
         let sent = self.sent_until(now - shortest) - self.sent_until(from.at - shortest);
         let (arrived, lost) = (self.arrived - from.arrived, self.lost - from.lost);
         // Before the first of them could arrive nothing was missing.
@@ -266,31 +268,6 @@ impl Congestion {
         let before = index.checked_sub(1).and_then(|index| self.sent.get(index));
         let first = self.sent.front().map_or(0, |sent| sent.total);
         before.map_or(first, |sent| sent.total)
-    }
-}
-
-/// The shortest round trip of late.
-#[derive(Debug, Default)]
-struct Base {
-    since: Option<Instant>,
-    shortest: Option<Duration>,
-    before: Option<Duration>,
-}
-
-impl Base {
-    fn handle_round_trip(&mut self, round_trip: Duration, now: Instant) {
-        let since = *self.since.get_or_insert(now);
-        if now >= since + BASE_AGE {
-            self.before = self.shortest.take();
-            self.since = Some(now);
-        }
-        let shortest = self.shortest.map_or(round_trip, |one| one.min(round_trip));
-        self.shortest = Some(shortest);
-    }
-
-    fn shortest(&self) -> Duration {
-        let all = self.shortest.into_iter().chain(self.before);
-        all.min().unwrap_or_default()
     }
 }
 

@@ -29,6 +29,7 @@ mod probing;
 mod relays;
 mod rest;
 mod sdp;
+mod shortest;
 mod stats;
 mod tail;
 #[cfg(test)]

@@ -20,6 +20,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::path::{Datagram, Selected};
+use crate::shortest::Shortest;
 
 /// On a short path as much may wait where it is as wide as it is believed to be, and ten times as much
 /// where it just became ten times thinner. On a long one answers are less even than that, and who
@@ -80,29 +81,6 @@ pub(crate) struct Window {
     is_open: bool,
     credentials: Option<Credentials>,
     rng: StdRng,
-}
-
-/// The shortest round trip of this period and of the one before.
-#[derive(Default)]
-struct Shortest {
-    since: Option<Instant>,
-    here: Option<Duration>,
-    before: Option<Duration>,
-}
-
-impl Shortest {
-    fn handle(&mut self, round_trip: Duration, period: Duration, now: Instant) {
-        if self.since.is_none_or(|since| now >= since + period) {
-            self.since = Some(now);
-            self.before = self.here.take();
-        }
-        self.here = Some(self.here.map_or(round_trip, |here| here.min(round_trip)));
-    }
-
-    /// Nothing until the first one is over.
-    fn get(&self) -> Option<Duration> {
-        Some(self.here?.min(self.before?))
-    }
 }
 
 /// Sent behind so many bytes.
@@ -237,8 +215,9 @@ impl Window {
             };
             return;
         }
-        self.shortest.handle(round_trip, self.doubt_after, now);
-        if let Some(shortest) = self.shortest.get() {
+        self.shortest
+            .handle_round_trip(round_trip, self.doubt_after, now);
+        if let Some(shortest) = self.shortest.settled() {
             self.alone = self.alone.min(shortest);
             self.drains = shortest > usual_at_most;
         }

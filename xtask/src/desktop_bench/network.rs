@@ -52,14 +52,16 @@ const BESIDE_HOSTS: [&[&str]; 9] = [
         "lab1",
     ],
 ];
-/// The bucket holds a few packets; the queue behind it two seconds of 2 Mbit/s.
+/// The bucket holds a few packets; the queue behind it two seconds of 2 Mbit/s. When full the newest is
+/// lost.
 const BURST: &str = "6kb";
 const QUEUE_BYTES: &str = "500000";
 
 /// The way between hosts and viewers.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub(super) struct Cable {
-    /// Put a cable between the hosts and their viewers that carries so much to the viewer.
+    /// Put a cable between the hosts and their viewers that carries so much to the viewer; half a
+    /// megabyte waits, and what comes then is lost.
     #[arg(long, value_name = "MBIT", conflicts_with = "congestion", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rate: Option<u64>,
     /// Put a cable there on which each packet takes so long, in either direction.
@@ -71,12 +73,9 @@ pub(super) struct Cable {
 }
 
 fn share(text: &str) -> Result<f64> {
-    let percent: f64 = text.parse()?;
-    ensure!(
-        (0.01..=50.0).contains(&percent),
-        "from 0.01 to 50 in every hundred"
-    );
-    Ok(percent)
+    let percent = text.parse().ok();
+    let percent = percent.filter(|percent| (0.01..=50.0).contains(percent));
+    percent.context("a number from 0.01 to 50, of every hundred packets")
 }
 
 impl Cable {

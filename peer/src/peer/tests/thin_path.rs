@@ -12,7 +12,7 @@ const LINE_BYTES: std::ops::Range<usize> = 4_200..6_200;
 const LINE_INTERVAL_US: std::ops::Range<u64> = 14_000..19_300;
 /// The sender sends when less than this is under way, at the rate it was told.
 const BACKLOG_MAX: Duration = Duration::from_millis(50);
-/// Of a path to another continent's edge, one way.
+/// One way across a continent.
 const LONG_LATENCY: Duration = Duration::from_millis(20);
 /// What the network lets wait before it loses the newest.
 const ROOM_BYTES: u64 = 500_000;
