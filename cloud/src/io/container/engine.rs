@@ -34,8 +34,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(50);
 const DOCKER_COLUMNS: &str = "-eo pid,args";
 /// Podman lists by itself what it knows by one name; anything else it hands to a `ps` in the container.
 const PODMAN_COLUMNS: &str = "args";
-/// Podman answers with nothing when a program ends while it lists them.
-const LIST_TRIES: usize = 5;
+/// Podman answers with nothing when a program ends while it lists them, and a list may hold a program
+/// that is just becoming another.
+const LIST_TRIES: usize = 10;
+const LIST_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// Shown of a log, in bytes.
 const LOG_LEN_MAX: usize = 16 * 1024;
 
@@ -99,20 +101,23 @@ impl Engine {
         let docker = self.docker().await?;
         let columns = self.0.columns.get().copied().unwrap_or_default();
         let options = TopOptionsBuilder::new().ps_args(columns).build();
-        let mut listed = docker.top_processes(name, Some(options.clone())).await;
-        for _ in 1..LIST_TRIES {
-            if listed.is_ok() {
-                break;
+        for left in (0..LIST_TRIES).rev() {
+            let programs = match docker.top_processes(name, Some(options.clone())).await {
+                // It ended meanwhile.
+                Err(error) if matches!(status(&error), Some(404 | 409)) => return Ok(false),
+                Err(_) if left > 0 => continue,
+                programs => programs.context("The container's programs could not be listed.")?,
+            };
+            let rows = programs.processes.unwrap_or_default();
+            if rows.iter().flatten().any(|column| column.contains(text)) {
+                return Ok(true);
             }
-            listed = docker.top_processes(name, Some(options.clone())).await;
+            if !rows.iter().flatten().any(|column| is_nameless(column)) {
+                return Ok(false);
+            }
+            tokio::time::sleep(LIST_AGAIN_AFTER).await;
         }
-        let programs = match listed {
-            // It ended meanwhile.
-            Err(error) if matches!(status(&error), Some(404 | 409)) => return Ok(false),
-            programs => programs.context("The container's programs could not be listed.")?,
-        };
-        let rows = programs.processes.unwrap_or_default();
-        Ok(rows.iter().flatten().any(|column| column.contains(text)))
+        Ok(false)
     }
 
     pub(super) async fn create(&self, name: &str, recipe: Recipe) -> Result<()> {
@@ -290,6 +295,12 @@ impl Recipe {
             ..ContainerCreateBody::default()
         }
     }
+}
+
+/// Whether this stands where a command line would: between `execve` and the new program's first
+/// instruction there is none, nor has a program that ended and waits for its parent.
+fn is_nameless(column: &str) -> bool {
+    column.starts_with('[') && column.trim_end().ends_with(']')
 }
 
 /// What was asked for, unless it is not there.

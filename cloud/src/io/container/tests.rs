@@ -96,6 +96,31 @@ async fn desktops_of_another_service_are_left_alone() {
 }
 
 #[tokio::test]
+async fn a_program_that_just_becomes_another_is_there() {
+    let podman = Podman::start().await;
+    let driver = podman.driver();
+    driver.start(order(1)).await.unwrap();
+    let name = podman.name(&desk());
+    let script = "echo 'exec sh /tmp/again and again' >/tmp/again; exec sh /tmp/again and again";
+    let command = ["sh", "-c", script].map(str::to_owned).into();
+    driver
+        .engine
+        .run_inside(&name, command, vec![])
+        .await
+        .unwrap();
+    let seen = async || {
+        driver
+            .engine
+            .runs_inside(&name, "/tmp/again and again")
+            .await
+    };
+    while !seen().await.unwrap() {}
+    for look in 0..50 {
+        assert!(seen().await.unwrap(), "look {look}");
+    }
+}
+
+#[tokio::test]
 async fn what_its_programs_say_is_its_log() {
     let podman = Podman::start().await;
     let driver = podman.driver();
