@@ -27,6 +27,7 @@ mod negotiation;
 mod path;
 mod probing;
 mod relays;
+mod repair;
 mod rest;
 mod sdp;
 mod shortest;

@@ -96,6 +96,7 @@ impl Peer {
             self.window
                 .handle_description(&remote.ufrag, ours, &remote.password);
         }
+        self.repair.handle_description(&remote.sdp);
         self.handle_remote_description(&remote, restarts, now);
         Ok(answer)
     }

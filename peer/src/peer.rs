@@ -28,6 +28,7 @@ use crate::negotiation::Negotiation;
 use crate::path::{Change, Liveness, Selected};
 use crate::probing::Probing;
 use crate::relays::{RelayEvent, Relays};
+use crate::repair::Repair;
 use crate::rest::{Reception, Rest};
 use crate::stats::Collector;
 use crate::tail::Tail;
@@ -70,6 +71,7 @@ pub struct Peer {
     estimate_bps: u64,
     congestion: Congestion,
     probing: Probing,
+    pub(crate) repair: Repair,
     liveness: Liveness,
     rest: Rest,
     tail: Tail,
@@ -213,6 +215,7 @@ impl Peer {
             estimate_bps: config.bitrate.start_bps,
             congestion: Congestion::default(),
             probing: Probing::default(),
+            repair: Repair::default(),
             liveness: Liveness::default(),
             rest: Rest::default(),
             tail: Tail::default(),

@@ -23,6 +23,9 @@ impl Peer {
                 let (base, count) = (report.base_seq, report.status_count);
                 let received = report.delta.len();
                 self.congestion.handle_report(base, count, received, now);
+                if received < usize::from(count) {
+                    self.repair.handle_losses(now);
+                }
                 self.tell_estimate(now);
             }
             _ => {}
@@ -33,6 +36,9 @@ impl Peer {
     pub(super) fn tell_estimate(&mut self, now: Instant) {
         let range = self.bitrate;
         let limited = self.congestion.limited(self.estimate_bps, now);
+        let round_trip = self.liveness.round_trip().unwrap_or_default();
+        let repairable = self.repair.limit_bps(round_trip, now);
+        let limited = limited.min(repairable.unwrap_or(u64::MAX));
         let bitrate_bps = limited.clamp(range.min_bps, range.max_bps);
         self.probing
             .handle_estimate(bitrate_bps, self.congestion.sent_bps(now), now);

@@ -172,6 +172,28 @@ fn a_path_that_becomes_longer_in_full_motion_is_filled_again() {
 }
 
 #[test]
+fn where_packets_are_lost_no_more_is_sent_than_a_viewer_of_ours_can_repair() {
+    let mut world = World::connected();
+    world.latency = LONG_LATENCY;
+    world.thin = Some(Bucket::new(3 * WIDE_BPS, world.now));
+    move_for(&mut world, Duration::from_secs(10));
+    let wide = told(&world);
+    assert!(wide > WIDE_BPS, "{wide}");
+    world.loss = 0.01;
+    move_for(&mut world, Duration::from_secs(4));
+    let before = world.frames().len();
+    move_for(&mut world, Duration::from_secs(4));
+    let frames = world.frames();
+    let whole = frames[before..].iter().filter(|frame| frame.contiguous);
+    let whole = whole.count();
+    assert!(
+        whole > 90,
+        "{whole} of 121 frames at {} bit/s",
+        told(&world)
+    );
+}
+
+#[test]
 fn while_little_moves_no_burst_of_ours_waits_in_front_of_the_next_frame() {
     let mut world = World::connected();
     world.thin = Some(Bucket::new(WIDE_BPS, world.now));
