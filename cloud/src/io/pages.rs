@@ -1,20 +1,24 @@
 //! The browser viewer's and the dashboard's files, under headers that let a page do only what ours does.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
-    self, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
-    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    self, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName,
+    HeaderValue, IF_NONE_MATCH, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use protocol::id::InstanceId;
 use sha2::{Digest, Sha256};
 use signalling::io::problem_response;
@@ -66,11 +70,7 @@ fn connect_page(asset: &'static Asset) -> Served {
             text = text.replace(&format!("\"{}\"", other.path), &format!("\"{path}\""));
         }
     }
-    Served {
-        content_type: asset.content_type,
-        version: version(text.as_bytes()),
-        bytes: text.into(),
-    }
+    Served::of(asset.content_type, text.into())
 }
 
 /// `/viewer/bundle/page.js` as `/viewer/bundle/page-0123456789abcdef.js`; only files there have one.
@@ -119,7 +119,7 @@ async fn named(
         return problem_response(&problems::not_found());
     };
     match bundle.get(plain.as_str()) {
-        Some(served) if served.version == version => served.respond_for_good(),
+        Some(served) if served.version == version => served.respond_for_good(&headers),
         Some(served) => served.respond(&headers),
         None => problem_response(&problems::not_found()),
     }
@@ -128,34 +128,72 @@ async fn named(
 struct Served {
     content_type: &'static str,
     bytes: Bytes,
+    /// In gzip, once for all, where that is shorter: over a long path it is round trips.
+    packed: Option<Bytes>,
     /// Of the content: what names and ETags carry.
     version: String,
 }
 
 impl Served {
     fn new(asset: &'static Asset) -> Self {
+        Self::of(asset.content_type, Bytes::from_static(asset.bytes))
+    }
+
+    fn of(content_type: &'static str, bytes: Bytes) -> Self {
         Self {
-            content_type: asset.content_type,
-            bytes: Bytes::from_static(asset.bytes),
-            version: version(asset.bytes),
+            content_type,
+            packed: packed(&bytes),
+            version: version(&bytes),
+            bytes,
         }
     }
 
     fn respond(&self, headers: &HeaderMap) -> Response {
-        let etag = format!("\"{}\"", self.version);
+        // Weak: packed and plain mean the same (RFC 9110 §8.8.1).
+        let etag = format!("W/\"{}\"", self.version);
         let caching = [(CACHE_CONTROL, ASKED_EVERY_TIME), (ETAG, etag.as_str())];
         let known = headers.get(IF_NONE_MATCH);
         if known.is_some_and(|tag| tag.as_bytes() == etag.as_bytes()) {
             return (StatusCode::NOT_MODIFIED, caching).into_response();
         }
-        let kind = [(CONTENT_TYPE, self.content_type)];
-        (caching, kind, self.bytes.clone()).into_response()
+        (caching, self.content(headers)).into_response()
     }
 
-    fn respond_for_good(&self) -> Response {
-        let headers = [(CACHE_CONTROL, KEPT), (CONTENT_TYPE, self.content_type)];
-        (headers, self.bytes.clone()).into_response()
+    fn respond_for_good(&self, headers: &HeaderMap) -> Response {
+        ([(CACHE_CONTROL, KEPT)], self.content(headers)).into_response()
     }
+
+    fn content(&self, headers: &HeaderMap) -> Response {
+        let kind = [(CONTENT_TYPE, self.content_type)];
+        let Some(packed) = &self.packed else {
+            return (kind, self.bytes.clone()).into_response();
+        };
+        let varies = [(VARY, ACCEPT_ENCODING.as_str())];
+        if takes_gzip(headers) {
+            let coded = [(CONTENT_ENCODING, "gzip")];
+            return (kind, varies, coded, packed.clone()).into_response();
+        }
+        (kind, varies, self.bytes.clone()).into_response()
+    }
+}
+
+fn packed(bytes: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).ok()?;
+    let packed = encoder.finish().ok()?;
+    (packed.len() < bytes.len()).then(|| packed.into())
+}
+
+/// RFC 9110 §12.5.3. Who wants it less than something else gets it all the same.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT_ENCODING).into_iter();
+    let codings = values.filter_map(|value| value.to_str().ok());
+    codings.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = weight.trim().trim_start_matches("q=");
+        let is_refused = weight.parse::<f32>().is_ok_and(|weight| weight == 0.0);
+        name.trim().eq_ignore_ascii_case("gzip") && !is_refused
+    })
 }
 
 /// Nothing is called by a name with a NUL in it, and PostgreSQL refuses to look for one.
@@ -211,4 +249,43 @@ pub(super) async fn add_headers(
 pub(super) enum Transport {
     Http,
     Https,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use flate2::read::GzDecoder;
+
+    use super::*;
+
+    fn asking(accept: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(accept))])
+    }
+
+    #[test]
+    fn a_browser_gets_text_in_gzip_and_everybody_else_as_it_is() {
+        for accept in ["gzip", "gzip, deflate, br, zstd", "br;q=1.0, GZIP; q=0.5"] {
+            assert!(takes_gzip(&asking(accept)), "{accept}");
+        }
+        for accept in ["", "identity", "br", "gzip;q=0", "gzip; q=0.0", "xgzip"] {
+            assert!(!takes_gzip(&asking(accept)), "{accept}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn what_is_packed_is_the_same_and_never_longer() {
+        for asset in assets::all() {
+            let served = Served::new(asset);
+            let Some(packed) = served.packed else {
+                continue;
+            };
+            assert!(packed.len() < asset.bytes.len(), "{}", asset.path);
+            let mut plain = Vec::new();
+            GzDecoder::new(&packed[..]).read_to_end(&mut plain).unwrap();
+            assert_eq!(plain, asset.bytes, "{}", asset.path);
+        }
+        assert_eq!(packed(b"short"), None);
+    }
 }
