@@ -9,6 +9,8 @@ const BUTTON = 0x02;
 const WHEEL = 0x03;
 const TEXT = 0x04;
 const RELEASE_ALL = 0x05;
+const POINTER_MOVE = 0x10;
+const POINTER_RELATIVE = 0x11;
 const RESIZE = 0x20;
 const CLIPBOARD = 0x21;
 const QUALITY = 0x25;
@@ -98,6 +100,21 @@ test("the pointer is where it points on the desktop, and clicks carry their plac
   await double.agent.until("input", ([tag, isDown]) => tag === BUTTON && isDown === 0);
   const motion = (await double.agent.received("pointer")).at(-1);
   assert.deepEqual([u16(motion, 5), u16(motion, 7)], [640, 360]);
+});
+
+test("behind a key comes the pointer's last message, three times, so that a loss of the key is noticed", async () => {
+  const page = await live();
+  const followers = async () => {
+    await double.agent.forget();
+    await page.keyboard.press("a");
+    await double.agent.until("pointer", (_, index) => index === 2);
+    return new Set((await double.agent.received("pointer")).map(String));
+  };
+  const unmoved = [POINTER_RELATIVE, ...Array(12).fill(0)];
+  assert.deepEqual([...(await followers())], [String(unmoved)]);
+  await page.mouse.move(640, 400);
+  const motion = await double.agent.until("pointer", ([tag]) => tag === POINTER_MOVE);
+  assert.deepEqual([...(await followers())], [String(motion)]);
 });
 
 test("two buttons at once go down and up each", async () => {

@@ -4,7 +4,7 @@
  * arrives late does harm.
  */
 
-import { CONTROL_CHANNEL, INPUT_CHANNEL, POINTER_CHANNEL, decode, ping } from "../input/control.js";
+import { CONTROL_CHANNEL, INPUT_CHANNEL, POINTER_CHANNEL, decode, ping, pointerRelative } from "../input/control.js";
 
 /** Bytes of pointer motion that may wait; past it the next position replaces what is not sent. */
 const POINTER_WAITING_MAX = 512;
@@ -12,6 +12,13 @@ const POINTER_WAITING_MAX = 512;
 const INPUT_WAITING_MAX = 64 * 1024;
 /** Bytes of clipboard that may wait: a few of the largest messages. */
 const CONTROL_WAITING_MAX = 1024 * 1024;
+/**
+ * SCTP takes a packet for lost once three behind it have come, else after a time of half a second
+ * (RFC 9260 §7.2.4, §6.3). Behind a click or a key nothing may come, so the pointer's last message
+ * follows it again, three times, this many milliseconds apart: the desktop knows its number and drops it.
+ */
+const FOLLOWERS = 3;
+const FOLLOW_AFTER_MS = 10;
 
 /**
  * @typedef {object} ChannelPorts
@@ -25,6 +32,9 @@ export class Channels {
   #control;
   /** Resolvers by the stamp of the ping they wait for. @type {Map<number, () => void>} */
   #pings = new Map();
+  /** The pointer's last message; before the first, no motion under the number before the first. */
+  #follower = pointerRelative({ seq: 0, totalDx: 0, totalDy: 0 });
+  #followTimer = 0;
 
   /**
    * @param {RTCPeerConnection} connection
@@ -52,10 +62,13 @@ export class Channels {
   }
 
   sendInput(/** @type {Uint8Array<ArrayBuffer>} */ message) {
-    return sendWithin(this.#input, message, INPUT_WAITING_MAX);
+    const sent = sendWithin(this.#input, message, INPUT_WAITING_MAX);
+    if (sent) this.#follow(FOLLOWERS);
+    return sent;
   }
 
   sendPointer(/** @type {Uint8Array<ArrayBuffer>} */ message) {
+    this.#follower = message;
     return sendWithin(this.#pointer, message, POINTER_WAITING_MAX);
   }
 
@@ -82,6 +95,16 @@ export class Channels {
       this.#pings.set(sentUs, () => finish(performance.now() - startMs));
       if (!this.sendControl(ping({ sentUs }))) finish(null);
     });
+  }
+
+  #follow(/** @type {number} */ left) {
+    clearTimeout(this.#followTimer);
+    if (left === 0) return;
+    const next = () => {
+      this.sendPointer(this.#follower);
+      this.#follow(left - 1);
+    };
+    this.#followTimer = Number(setTimeout(next, FOLLOW_AFTER_MS));
   }
 
   #pong(/** @type {number} */ sentUs) {
