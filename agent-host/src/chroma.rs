@@ -1,7 +1,7 @@
 //! When the picture carries a colour for each pixel (4:4:4), and when one for four (4:2:0).
 //!
 //! ```text
-//!  all viewers take it and want it sharp, a still screen holds what 4:2:0 smears ─▶ 4:4:4
+//!  all viewers take it, the quality has it, a still screen holds what 4:2:0 smears ─▶ 4:4:4
 //!  a viewer comes who cannot take it, or somebody saves bytes ─▶ 4:2:0, at once
 //!  so much moves that it costs ────────────────────────────────▶ 4:2:0
 //! ```
@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::control::Chroma;
+use protocol::control::{Chroma, Quality};
 
 use crate::damage::Rect;
 use crate::picture::BLOCK;
@@ -33,19 +33,26 @@ const APART_MIN: i16 = 32;
 /// What the configuration asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub enum ChromaChoice {
-    /// 4:4:4 where it shows, every viewer takes it and sharp was asked for.
+    /// 4:4:4 where it shows, every viewer takes it and sharp was asked for: it costs more memory and
+    /// time than a quality that nobody chose may take (decision 0035).
     #[default]
     #[serde(rename = "auto")]
     Auto,
     #[serde(rename = "420")]
     Yuv420,
+    /// As `Auto`, and also where viewers leave the quality to the desktop.
+    #[serde(rename = "444")]
+    Yuv444,
 }
 
 impl ChromaChoice {
-    pub fn finest(self) -> Chroma {
-        match self {
-            Self::Auto => Chroma::Yuv444,
-            Self::Yuv420 => Chroma::Yuv420,
+    /// The finest that pictures of this quality may have.
+    pub fn finest(self, quality: Quality) -> Chroma {
+        match (self, quality) {
+            (Self::Auto | Self::Yuv444, Quality::Sharp) | (Self::Yuv444, Quality::Auto) => {
+                Chroma::Yuv444
+            }
+            _ => Chroma::Yuv420,
         }
     }
 }
@@ -191,6 +198,16 @@ mod tests {
         let mut chromas = allowed();
         chromas.handle_changed(Chroma::Yuv444, now);
         chromas
+    }
+
+    #[test]
+    fn who_saves_bytes_never_gets_4_4_4_and_who_leaves_it_open_where_the_configuration_says_so() {
+        let finest = |choice: ChromaChoice| Quality::ALL.map(|quality| choice.finest(quality));
+        let [fine, coarse] = [Chroma::Yuv444, Chroma::Yuv420];
+        assert_eq!(Quality::ALL[..2], [Quality::Auto, Quality::Sharp]);
+        assert_eq!(finest(ChromaChoice::Auto), [coarse, fine, coarse, coarse]);
+        assert_eq!(finest(ChromaChoice::Yuv444), [fine, fine, coarse, coarse]);
+        assert_eq!(finest(ChromaChoice::Yuv420), [coarse; 4]);
     }
 
     #[test]

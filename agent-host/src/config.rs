@@ -36,7 +36,7 @@ pub struct Video {
     #[serde(default)]
     pub encoder: EncoderChoice,
     /// `"auto"`: 4:4:4 where the screen shows the difference, for viewers that decode it and asked for
-    /// a sharp picture.
+    /// a sharp picture; `"444"`: for those too who asked for none; `"420"`: never.
     #[serde(default)]
     pub chroma: ChromaChoice,
 }
@@ -248,12 +248,16 @@ encoder = "x264"
     }
 
     #[test]
-    fn chroma_is_chosen_by_the_screen_unless_the_file_says_4_2_0() {
+    fn chroma_is_chosen_by_the_screen_and_the_file_says_for_whom() {
         let chroma = |text: &str| Config::parse(text, Overrides::default()).map(|c| c.video.chroma);
         assert_eq!(chroma(GOOD), Ok(ChromaChoice::Auto));
         let text = format!("{GOOD}chroma = \"420\"\n");
         assert_eq!(chroma(&text), Ok(ChromaChoice::Yuv420));
-        assert!(refused(&text.replace("420", "444")).contains("line 8"));
+        assert_eq!(
+            chroma(&text.replace("420", "444")),
+            Ok(ChromaChoice::Yuv444)
+        );
+        assert!(refused(&text.replace("420", "422")).contains("line 8"));
     }
 
     #[test]

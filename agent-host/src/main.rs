@@ -197,7 +197,7 @@ fn serve(config: Config, credential: Secret, trust: Trust) -> anyhow::Result<()>
     let screen = screen::start(
         &config.display,
         encoder,
-        config.video.chroma.finest(),
+        config.video.chroma,
         // Nothing is lost by a report too many: the task is gone or far behind.
         Box::new(move |report| drop(from_screen.try_send(Happening::Screen(report)))),
     )

@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::control::{Chroma, Quality};
+use protocol::control::Quality;
 
 use crate::damage::{Damage, Rect};
 use crate::encode::{FrameKind, Qp};
@@ -73,6 +73,7 @@ pub struct Pipeline {
     /// Theoretical time of the next slot (generic cell rate algorithm): a frame may come
     /// [`FRAMES_BURST`] − 1 intervals before it.
     slot_at: Instant,
+    quality: Quality,
     bounds: Bounds,
     /// What the network carries, in bits per second; more than `bounds` may let through.
     estimate_bps: u64,
@@ -93,6 +94,7 @@ impl Pipeline {
             refine_at: None,
             moved_at: None,
             slot_at: now,
+            quality: Quality::Auto,
             bounds: Bounds::of(Quality::Auto),
             estimate_bps: bitrate_bps,
             rate: Rate::new(bitrate_bps, now),
@@ -103,9 +105,8 @@ impl Pipeline {
         &self.rate
     }
 
-    /// The finest chroma that the quality allows.
-    pub fn chroma(&self) -> Chroma {
-        self.bounds.chroma
+    pub fn quality(&self) -> Quality {
+        self.quality
     }
 
     pub fn handle_estimate(&mut self, bitrate_bps: u64, now: Instant) {
@@ -116,6 +117,7 @@ impl Pipeline {
 
     /// Another quality is wanted. What is on the screen becomes as good as it asks for.
     pub fn handle_quality(&mut self, quality: Quality, now: Instant) {
+        self.quality = quality;
         self.bounds = Bounds::of(quality);
         self.handle_estimate(self.estimate_bps, now);
         self.slot_at = self.slot_at.min(now + self.bounds.frame_interval);

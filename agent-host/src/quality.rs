@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use protocol::control::{Chroma, Quality};
+use protocol::control::Quality;
 
 use crate::encode::Qp;
 use crate::rate::{QP_FINE, QP_SHARP, QP_WORST};
@@ -26,8 +26,6 @@ pub struct Bounds {
     pub worst: Qp,
     /// Refinement ends here; what is small is coded so at once.
     pub fine: Qp,
-    /// Never finer, whatever the viewers take.
-    pub chroma: Chroma,
 }
 
 impl Bounds {
@@ -38,8 +36,6 @@ impl Bounds {
         sharp: QP_SHARP,
         worst: QP_WORST,
         fine: QP_FINE,
-        // 4:4:4 costs more memory than automatic may take (decision 0035).
-        chroma: Chroma::Yuv420,
     };
 
     pub fn of(quality: Quality) -> Self {
@@ -50,7 +46,6 @@ impl Bounds {
                 sharp: Qp(17),
                 worst: Qp(30),
                 fine: Qp(12),
-                chroma: Chroma::Yuv444,
                 ..auto
             },
             Quality::Balanced => Self {
@@ -67,7 +62,6 @@ impl Bounds {
                 sharp: Qp(30),
                 worst: Qp(48),
                 fine: Qp(22),
-                ..auto
             },
         }
     }

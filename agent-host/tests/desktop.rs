@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use agent_host::chroma::ChromaChoice;
 use agent_host::damage::Rect;
 use agent_host::encode::EncoderName;
 use agent_host::input::InputEvent;
@@ -149,13 +150,13 @@ impl Viewer for Recorder {
     }
 }
 
-fn start_screen(display: &str, finest: Chroma) -> Outbox<ScreenCommand> {
-    screen::start(display, EncoderName::X264, finest, Box::new(|_| {})).unwrap()
+fn start_screen(display: &str, chroma: ChromaChoice) -> Outbox<ScreenCommand> {
+    screen::start(display, EncoderName::X264, chroma, Box::new(|_| {})).unwrap()
 }
 
 /// A screen whose viewers asked for the quality that carries 4:4:4.
-fn start_sharp_screen(display: &str, finest: Chroma) -> Outbox<ScreenCommand> {
-    let screen = start_screen(display, finest);
+fn start_sharp_screen(display: &str, chroma: ChromaChoice) -> Outbox<ScreenCommand> {
+    let screen = start_screen(display, chroma);
     screen.send(ScreenCommand::Quality(Quality::Sharp)).unwrap();
     screen
 }
@@ -253,7 +254,7 @@ fn a_screen_larger_than_the_shared_memory_arrives_whole_and_in_order() {
 fn a_change_becomes_a_frame_a_still_screen_is_refined_and_then_silent() {
     let server = Xvfb::start("640x480").unwrap();
     let client = Client::new(&server.display);
-    let screen = start_screen(&server.display, Chroma::Yuv444);
+    let screen = start_screen(&server.display, ChromaChoice::Auto);
     let (viewer, frames, told) = recorder();
     screen
         .send(ScreenCommand::Watch(session(), viewer))
@@ -318,7 +319,7 @@ fn coloured_lines_bring_4_4_4_and_a_viewer_who_cannot_take_it_brings_4_2_0_back(
     let server = Xvfb::start("640x480").unwrap();
     let client = Client::new(&server.display);
     draw_lines(&client);
-    let screen = start_sharp_screen(&server.display, Chroma::Yuv444);
+    let screen = start_sharp_screen(&server.display, ChromaChoice::Auto);
     let (viewer, frames, _told) = recorder_of(Chroma::Yuv444);
     screen
         .send(ScreenCommand::Watch(session(), viewer))
@@ -343,8 +344,8 @@ fn coloured_lines_bring_4_4_4_and_a_viewer_who_cannot_take_it_brings_4_2_0_back(
 fn a_grey_screen_stays_4_2_0_and_so_does_a_coloured_one_where_the_operator_says_so() {
     let server = Xvfb::start("640x480").unwrap();
     let client = Client::new(&server.display);
-    for finest in [Chroma::Yuv444, Chroma::Yuv420] {
-        let screen = start_sharp_screen(&server.display, finest);
+    for chroma in [ChromaChoice::Auto, ChromaChoice::Yuv420] {
+        let screen = start_sharp_screen(&server.display, chroma);
         let (viewer, frames, _told) = recorder_of(Chroma::Yuv444);
         screen
             .send(ScreenCommand::Watch(session(), viewer))
@@ -383,7 +384,7 @@ fn a_display_that_goes_away_is_said_and_come_back_to() {
     }
     let (reports, reported) = channel();
     let report = Box::new(move |report| drop(reports.send(report)));
-    let screen = screen::start(&display, EncoderName::X264, Chroma::Yuv444, report).unwrap();
+    let screen = screen::start(&display, EncoderName::X264, ChromaChoice::Auto, report).unwrap();
     let next = || reported.recv_timeout(PATIENCE).unwrap();
     assert_eq!(next(), ScreenReport::Captured(true));
     let (viewer, frames, _told) = recorder();
@@ -636,7 +637,7 @@ fn paste_as(display: &str, target: &str) -> Vec<u8> {
 fn the_screen_takes_the_viewers_size_and_the_picture_follows() {
     let server = Xvfb::start("1280x800").unwrap();
     let hands = hands::start(&server.display, Box::new(|_| {})).unwrap();
-    let screen = start_screen(&server.display, Chroma::Yuv444);
+    let screen = start_screen(&server.display, ChromaChoice::Auto);
     let (viewer, frames, told) = recorder();
     screen
         .send(ScreenCommand::Watch(session(), viewer))
@@ -660,7 +661,12 @@ fn the_screen_takes_the_viewers_size_and_the_picture_follows() {
 
 #[test]
 fn a_missing_display_is_one_sentence() {
-    let result = screen::start(":4711", EncoderName::X264, Chroma::Yuv444, Box::new(|_| {}));
+    let result = screen::start(
+        ":4711",
+        EncoderName::X264,
+        ChromaChoice::Auto,
+        Box::new(|_| {}),
+    );
     let Err(error) = result else {
         panic!("nobody runs a display 4711");
     };

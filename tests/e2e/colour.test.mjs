@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { appendFileSync, readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { House, PROGRAMS, Viewer, until } from "./house.mjs";
 
@@ -109,6 +109,16 @@ test("a viewer that cannot decode 4:4:4 gets 4:2:0, and the browser beside it a 
   assert.ok(off > CLOSE * 2, `4:2:0 is off by ${off}`);
   await until("alone again, the browser has 4:4:4", async () => (await worstIn(viewer)) <= CLOSE);
   await viewer.showsPattern();
+  assert.deepEqual(viewer.faults, []);
+  await viewer.close();
+});
+
+test("where the configuration says 4:4:4, a browser that asked for no quality has it", async () => {
+  appendFileSync(`${house.state}/agent-host.toml`, '\n[video]\nchroma = "444"\n');
+  await house.kill("agent-host");
+  const viewer = await Viewer.open(browser, house.viewer_url);
+  await viewer.live();
+  await until("the lines in their colours", async () => (await worstIn(viewer)) <= CLOSE);
   assert.deepEqual(viewer.faults, []);
   await viewer.close();
 });

@@ -17,6 +17,7 @@ use x11rb::protocol::xproto::{
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
 
+use crate::chroma::ChromaChoice;
 use crate::encode::Trial;
 use crate::io::screen::{self, CodedFrame, Delivery, ScreenCommand, Viewer};
 use crate::io::trial::Chosen;
@@ -146,7 +147,7 @@ pub fn run(
 ) -> anyhow::Result<BenchReport> {
     let pencil = Pencil::connect(display)?;
     let encoder = chosen.encoder;
-    let screen = screen::start(display, encoder, Chroma::Yuv444, Box::new(|_| {}))?;
+    let screen = screen::start(display, encoder, ChromaChoice::Auto, Box::new(|_| {}))?;
     screen.send(ScreenCommand::Quality(quality))?;
     let (sender, frames) = sync_channel(FRAMES_MAX);
     let asked_at = Instant::now();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use protocol::control::{Chroma, FromHost, Quality};
 use protocol::id::SessionId;
 
-use crate::chroma::Chromas;
+use crate::chroma::{ChromaChoice, Chromas};
 use crate::damage::Rect;
 use crate::encode::{self, EncodeError, Encoder, EncoderName, FrameKind, Order};
 use crate::io::capture::{ReadTimes, Screen, ScreenEvent, Watched};
@@ -83,7 +83,7 @@ pub enum ScreenReport {
 /// Takes reports; called on the screen thread.
 pub type Reporter = Box<dyn Fn(ScreenReport) + Send>;
 
-/// Connects and starts the thread. Pictures get no finer than `chroma`.
+/// Connects and starts the thread.
 ///
 /// # Errors
 ///
@@ -91,7 +91,7 @@ pub type Reporter = Box<dyn Fn(ScreenReport) + Send>;
 pub fn start(
     display: &str,
     encoder: EncoderName,
-    chroma: Chroma,
+    chroma: ChromaChoice,
     report: Reporter,
 ) -> anyhow::Result<Outbox<ScreenCommand>> {
     let (outbox, inbox) = mailbox()?;
@@ -106,7 +106,8 @@ pub fn start(
         viewers: Vec::new(),
         pipeline: Pipeline::new(BITRATE_START_BPS, Instant::now()),
         chromas: Chromas::default(),
-        finest: chroma.min(encoder.chroma()),
+        finest: encoder.chroma(),
+        chroma,
         stats: StatsWindow::new(encoder as u8),
     };
     std::thread::Builder::new()
@@ -185,8 +186,9 @@ struct ScreenThread {
     viewers: Vec<(SessionId, Box<dyn Viewer>, u64)>,
     pipeline: Pipeline,
     chromas: Chromas,
-    /// What configuration and encoder allow.
+    /// What the encoder can code.
     finest: Chroma,
+    chroma: ChromaChoice,
     stats: StatsWindow,
 }
 
@@ -392,7 +394,7 @@ impl ScreenThread {
     /// One encoder serves all: who takes least decides.
     fn allow_chroma(&mut self) {
         let viewers = self.viewers.iter().map(|(_, viewer, _)| viewer.chroma());
-        let bounds = [self.finest, self.pipeline.chroma()];
+        let bounds = [self.finest, self.chroma.finest(self.pipeline.quality())];
         let finest = viewers.chain(bounds).min().unwrap_or_default();
         self.chromas.handle_allowed(finest);
     }

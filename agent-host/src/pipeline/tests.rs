@@ -1,5 +1,6 @@
 use super::*;
 use crate::rate::{QP_FINE, QP_SHARP};
+use protocol::control::Chroma;
 
 const BOX: Rect = Rect::new(10, 10, 20, 20);
 
